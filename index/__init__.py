@@ -1,0 +1,1 @@
+"""Vectors, ids and scores: indexes, segments and their storage. Knows nothing of media, models or SQL."""

@@ -1,0 +1,1 @@
+"""crossfind: find pictures, sounds and texts by each other."""

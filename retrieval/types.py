@@ -1,0 +1,222 @@
+"""The nouns: frozen dataclasses that, with arrays and plain values, are all that crosses a module border."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Union
+
+import numpy as np
+import numpy.typing as npt
+
+Modality = Literal["image", "audio", "text", "video"]
+"""What an item is. A part is never a video: it is a frame (image), a window (audio) or a chunk (text)."""
+
+MODALITIES: tuple[Modality, ...] = ("image", "audio", "text", "video")
+
+Payload = Union[npt.NDArray[np.uint8], npt.NDArray[np.float32], str]
+"""What an encoder eats: image uint8 RGB [H, W, 3]; audio float32 [T] in [-1, 1]; text str."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One vector space: vectors of different spaces are never compared.
+
+    Attributes:
+        id: name within its model, e.g. `starter`; unique in a store.
+        model: the model's name as the user writes it.
+        fingerprint: hex digest over weights, preprocessing and dim.
+        dim: length of a vector.
+        modalities: part modalities that have vectors here (image, audio, text).
+    """
+
+    id: str
+    model: str
+    fingerprint: str
+    dim: int
+    modalities: tuple[Modality, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpec:
+    """The form in which an encoder wants its media; what the loader produces.
+
+    Attributes:
+        image_size_px: side of the square the picture is brought to.
+        image_fit: `crop` scales the short side to `image_size_px / crop_fraction` and cuts the centre; `squash` ignores the aspect.
+        crop_fraction: share of the short side that the centre crop keeps, in (0, 1].
+        sample_rate_hz: rate of the mono audio.
+        window_s, hop_s: length and step of audio windows; a sound of at most window_s is one part.
+        text_max_words: words of one text chunk.
+        text_overlap_words: words that neighbouring chunks share.
+        frame_every_s: longest time between two frames of a video.
+    """
+
+    image_size_px: int = 224
+    image_fit: Literal["crop", "squash"] = "squash"
+    crop_fraction: float = 1.0
+    sample_rate_hz: int = 44_100
+    window_s: float = 10.0
+    hop_s: float = 5.0
+    text_max_words: int = 120
+    text_overlap_words: int = 20
+    frame_every_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPart:
+    """A piece of media, decoded and ready to encode.
+
+    Attributes:
+        modality: image, audio or text.
+        payload: see `Payload`.
+        start_s, end_s: where in the item it lies; None for pictures and texts.
+        record: row of a csv/jsonl file from 1, or 0 for a file that is one item.
+        caption: True when the text describes the item rather than being it.
+    """
+
+    modality: Modality
+    payload: Payload
+    start_s: float | None = None
+    end_s: float | None = None
+    record: int = 0
+    caption: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file, decoded.
+
+    Attributes:
+        modality: of the file's items.
+        format: real type found in the bytes, lower case (`png`, `flac`, `csv`, ...).
+        content_hash: SHA-256 of the bytes, hex.
+        size_bytes, mtime_ns, inode: as fstat said while it was read.
+        parts: in order of record and time.
+        width_px, height_px, duration_s: None where they have no meaning.
+        caption: text of the caption file beside it, or None.
+        flags: sorted, e.g. `silent`, `shorter_than_header`, `first_30_min_only`.
+    """
+
+    modality: Modality
+    format: str
+    content_hash: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    parts: tuple[LoadedPart, ...]
+    width_px: int | None = None
+    height_px: int | None = None
+    duration_s: float | None = None
+    caption: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be used.
+
+    Attributes:
+        path: absolute, as bytes decoded with surrogateescape.
+        code: stable, e.g. `truncated`, `too_many_pixels`, `decoder_crashed`.
+        reason: one line for people: what, which value, which limit, what to do.
+    """
+
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One media file or record, as the catalog knows it.
+
+    Attributes:
+        id: its identity; stable while its content changes.
+        path: absolute; a record of a csv/jsonl file has `#ROW` behind it.
+        modality: image, audio, text or video.
+        format, size_bytes, width_px, height_px, duration_s, caption, flags: see `Loaded`.
+        copies: further paths with the same bytes.
+    """
+
+    id: int
+    path: str
+    modality: Modality
+    format: str
+    size_bytes: int
+    width_px: int | None = None
+    height_px: int | None = None
+    duration_s: float | None = None
+    caption: str | None = None
+    flags: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The piece of an item that owns one vector per Space.
+
+    Attributes:
+        id: the vector's id in segments and indexes.
+        item_id: whose piece it is.
+        modality: image, audio or text.
+        start_s, end_s: None for pictures and texts.
+        text: the chunk itself for text, else None.
+    """
+
+    id: int
+    item_id: int
+    modality: Modality
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for.
+
+    Attributes:
+        value: a text; a file's absolute path (`kind` file); a stored item's id as text (`kind` item).
+        kind: how to read `value`.
+        k: how many hits are wanted, 1 to 1000.
+        modality: only items of this modality, or None for any.
+    """
+
+    value: str
+    kind: Literal["text", "file", "item"] = "text"
+    k: int = 10
+    modality: Modality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer.
+
+    Attributes:
+        rank: from 1.
+        id: the item's id.
+        path: the item's path (see `Item`).
+        modality: the item's.
+        score: cosine of the query and the item's best part, in [-1, 1].
+        start_s, end_s: where the best part lies in a sound or video, else None.
+        text: the best part's text, for texts and captions.
+        copies: further paths with the same bytes.
+    """
+
+    rank: int
+    id: int
+    path: str
+    modality: Modality
+    score: float
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = field(default=None, compare=False)
+    copies: tuple[str, ...] = field(default=(), compare=False)
+
+
+Outcome = Union[Loaded, Failure]
+"""What loading one file ends in."""
+
+Outcomes = Iterator[tuple[str, Outcome]]
+"""Pairs of path and outcome, in the order the paths were given."""
