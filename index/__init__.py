@@ -1,1 +1,1 @@
-"""Vectors, ids and scores: indexes, segments and their storage. Knows nothing of media, models or SQL."""
+"""Vectors, ids and scores: indexes, segments and storage. Knows no media, models or SQL."""

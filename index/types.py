@@ -1,14 +1,18 @@
-"""What crosses the border of the index layer: neighbours as arrays with counts."""
+"""What crosses the border of the index layer: neighbours as arrays with counts, plans, segments."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+StoredDtype = Literal["float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +29,57 @@ class Neighbors:
     ids: Ids
     scores: npt.NDArray[np.float32]
     counts: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParameters:
+    """How hard one search tries; None means what the index was made with.
+
+    Attributes:
+        ef_search: HNSW only: how many candidates the walk keeps, at least 1.
+        n_probes: IVF only: how many lists are read, at least 1.
+        exact: True compares the queries with every vector, whatever the kind.
+    """
+
+    ef_search: int | None = None
+    n_probes: int | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """A segment file, as its catalog row knows it.
+
+    Attributes:
+        name: file name inside the segments directory.
+        n_vectors, dim: its shape.
+        dtype: `float16` or `float32`, as stored.
+        sha256: hex digest of the whole file, the one `sha256sum` prints.
+        size_bytes: length of the file.
+    """
+
+    name: str
+    n_vectors: int
+    dim: int
+    dtype: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which index to build, and why.
+
+    Attributes:
+        kind: `exact`, `flat`, `hnsw` or `ivf`.
+        factory: the same in faiss's words, e.g. `HNSW32`; for people and logs.
+        parameters: keyword arguments of the constructor, e.g. `{"m": 32}`.
+        reason: one sentence for people.
+        memory_bytes: predicted, of the vectors and what the kind adds to them.
+    """
+
+    kind: str
+    factory: str
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    reason: str = ""
+    memory_bytes: int = 0

@@ -1,0 +1,94 @@
+"""Stored rows and what they mean: float16 on disk and in memory, float32 unit rows in every sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from index.errors import InputError
+from index.types import StoredDtype, Vectors
+
+StoredRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+Scales = npt.NDArray[np.float32]
+
+CHUNK_ROWS = 8_192
+
+
+def check_dtype(dtype: str) -> StoredDtype:
+    """Refuse a storage dtype other than float16 and float32.
+
+    Example:
+        >>> check_dtype("float16")
+        'float16'
+    """
+    if dtype == "float16":
+        return "float16"
+    if dtype == "float32":
+        return "float32"
+    raise InputError(f"dtype is {dtype!r}; it must be float16 or float32", code="bad_dtype")
+
+
+def quantize(vectors: Vectors, *, dtype: str) -> Vectors:
+    """Give vectors as they will read after being stored.
+
+    Rounding to float16 moves a row off the unit sphere by up to 5e-4; reading moves it back. So
+    what is searched before storing equals, bit for bit, what is searched after reopening.
+
+    Args:
+        vectors: float32 [N, D], unit length.
+        dtype: `float16` or `float32`.
+
+    Returns:
+        float32 [N, D], unit length; the same array for `float32`.
+
+    Example:
+        >>> quantize(np.array([[0.6, 0.8]], np.float32), dtype="float16").round(3).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    if check_dtype(dtype) == "float32":
+        return vectors
+    return read_rows(vectors.astype(np.float16))
+
+
+def read_rows(stored: StoredRows, *, scales: Scales | None = None) -> Vectors:
+    """Turn stored rows into the float32 unit rows they stand for.
+
+    Args:
+        stored: float16 or float32 [N, D].
+        scales: float32 [N] from `row_scales`, when they are at hand.
+
+    Returns:
+        float32 [N, D]; a view where nothing needs to change.
+
+    Example:
+        >>> read_rows(np.array([[0.6, 0.8]], np.float32)).shape
+        (1, 2)
+    """
+    if stored.dtype == np.float32:
+        return stored  # type: ignore[return-value]  # the dtype was just compared
+    rows: Vectors = stored.astype(np.float32)
+    rows *= (row_scales(stored) if scales is None else scales)[:, None]
+    return rows
+
+
+def row_scales(stored: StoredRows) -> Scales:
+    """Compute what brings each stored row to length 1.
+
+    Sums are taken in float64, so a row's scale does not depend on where it lies in the array.
+
+    Args:
+        stored: float16 [N, D].
+
+    Returns:
+        float32 [N]; infinite for a zero row.
+
+    Example:
+        >>> row_scales(np.array([[0, 2]], np.float16)).tolist()
+        [0.5]
+    """
+    scales = np.empty(len(stored), np.float32)
+    with np.errstate(divide="ignore"):
+        for start in range(0, len(stored), CHUNK_ROWS):
+            rows = stored[start : start + CHUNK_ROWS].astype(np.float64)
+            scales[start : start + CHUNK_ROWS] = 1.0 / np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    return scales
