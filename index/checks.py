@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.errors import InputError
-from index.types import Ids, Vectors
+from index.types import Ids
 
 MAX_DIM = 65_536
 MAX_K = 100_000
@@ -29,7 +29,7 @@ def check_k(k: int) -> int:
     return int(k)
 
 
-def check_vectors(vectors: Vectors, *, dim: int, what: str) -> Vectors:
+def check_vectors(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> None:
     """Refuse anything but finite unit rows, float32 [N, dim], C-order.
 
     Args:
@@ -37,15 +37,11 @@ def check_vectors(vectors: Vectors, *, dim: int, what: str) -> Vectors:
         dim: length that every row must have.
         what: how to call them in messages, e.g. `queries`.
 
-    Returns:
-        The same array.
-
     Raises:
         InputError: wrong type, dtype, shape, order, a NaN, an infinity or a length away from 1.
 
     Example:
-        >>> check_vectors(np.eye(2, dtype=np.float32), dim=2, what="vectors").shape
-        (2, 2)
+        >>> check_vectors(np.eye(2, dtype=np.float32), dim=2, what="vectors")
     """
     _check_form(vectors, dim=dim, what=what)
     # einsum squares without a temporary; a NaN or an infinity surfaces as a bad length
@@ -63,10 +59,9 @@ def check_vectors(vectors: Vectors, *, dim: int, what: str) -> Vectors:
             "divide each row by its length",
             code="not_unit",
         )
-    return vectors
 
 
-def _check_form(vectors: Vectors, *, dim: int, what: str) -> None:
+def _check_form(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
         kind = getattr(vectors, "dtype", type(vectors).__name__)
         raise InputError(
@@ -115,14 +110,14 @@ def check_unique(ids: Ids) -> Ids:
     return ids
 
 
-def check_same_length(vectors: npt.NDArray[np.generic], ids: Ids) -> None:
-    """Refuse a pair of arrays of which one is longer.
+def check_same_length(n_vectors: int, n_ids: int) -> None:
+    """Refuse vectors and ids of which there are not as many.
 
     Example:
-        >>> check_same_length(np.eye(2), np.array([3, 1]))
+        >>> check_same_length(2, 2)
     """
-    if len(vectors) != len(ids):
+    if n_vectors != n_ids:
         raise InputError(
-            f"{len(vectors)} vectors came with {len(ids)} ids; there must be as many of each",
+            f"{n_vectors} vectors came with {n_ids} ids; there must be as many of each",
             code="bad_shape",
         )

@@ -166,7 +166,7 @@ def _new_header(vectors: Vectors, *, ids: Ids, fingerprint: str, dtype: str) -> 
         raise InputError("vectors must be a float32 array [N, D]", code="bad_shape")
     check_vectors(vectors, dim=vectors.shape[1], what="vectors")
     check_unique(check_ids(ids))
-    check_same_length(vectors, ids)
+    check_same_length(len(vectors), len(ids))
     if not fingerprint.isascii() or not fingerprint.isprintable() or not fingerprint:
         raise InputError(f"fingerprint {fingerprint!r} must be printable ASCII, not empty")
     if len(fingerprint) > MAX_FINGERPRINT_BYTES:

@@ -1,0 +1,240 @@
+"""The contract of every index. All input checks live here, because faiss itself has almost none:
+it accepts duplicate ids, NaN, float64 and k > N in silence and answers with id -1."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+
+import numpy as np
+
+from index.checks import (
+    check_dim,
+    check_ids,
+    check_k,
+    check_same_length,
+    check_unique,
+    check_vectors,
+)
+from index.errors import InputError
+from index.guard import Guard
+from index.ids import IdTable
+from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
+
+DEFAULT_PARAMETERS = SearchParameters()
+
+
+class Index(ABC):
+    """Hold vectors of one Space under ids and find the nearest to a query by cosine.
+
+    Threads may search together; adding and removing wait for them. Equal scores are ordered by
+    ascending id. A filtered search (`allowed`) is exact for every kind.
+
+    A back end writes `_add` and `_search` and knows only positions, counted from 0 in order of
+    arrival. Removal is a mark in the id table; `_search` is told which positions are wanted.
+
+    Attributes:
+        dim: length of a vector.
+        kind: name of the back end, e.g. `exact` or `hnsw`.
+    """
+
+    kind: str
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_dim(dim)
+        self._table = IdTable()
+        self._guard = Guard()
+        self._closed = False
+
+    def add(self, vectors: Vectors, *, ids: Ids) -> None:
+        """Store vectors under new ids; all or none.
+
+        Args:
+            vectors: float32 [N, D], C-order, finite, unit length; copied.
+            ids: int64 [N], none negative, none twice, none in use.
+
+        Raises:
+            InputError: a rule above is broken; nothing was added.
+
+        Example:
+            >>> from index.exact import ExactIndex
+            >>> exact = ExactIndex(2)
+            >>> exact.add(np.eye(2, dtype=np.float32), ids=np.array([4, 9]))
+            >>> len(exact), exact.ids().tolist()
+            (2, [4, 9])
+        """
+        check_vectors(vectors, dim=self.dim, what="vectors")
+        check_new_ids(ids, n_vectors=len(vectors))
+        with self._guard.change():
+            self._check_open()
+            self._check_unused(ids)
+            if len(ids):
+                self._add(vectors)
+                self._table.append(ids)
+
+    def remove(self, ids: Ids) -> int:
+        """Remove vectors by id; an id may be added again afterwards.
+
+        Args:
+            ids: int64 [N], none negative; unknown ones are ignored.
+
+        Returns:
+            How many of them were there.
+
+        Raises:
+            InputError: ids are of another type or shape.
+        """
+        check_ids(ids)
+        with self._guard.change():
+            self._check_open()
+            n_removed = self._table.remove(ids)
+            if n_removed:
+                self._removed()
+        return n_removed
+
+    def search(
+        self,
+        queries: Vectors,
+        *,
+        k: int,
+        allowed: Ids | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> Neighbors:
+        """Find the k nearest vectors of each query.
+
+        Args:
+            queries: float32 [Q, D], C-order, finite, unit length.
+            k: 1 to 100,000; where fewer vectors exist or are allowed, counts say so.
+            allowed: int64 [A], any order; only these ids may be answers, and the answers are
+                then the exact best. Unknown ids are ignored.
+            parameters: how hard to try, for this call alone.
+
+        Returns:
+            Neighbors [Q, k], best first, equal scores by ascending id.
+
+        Raises:
+            InputError: a rule above is broken, or a parameter has no effect on this kind.
+
+        Example:
+            >>> from index.exact import ExactIndex
+            >>> exact = ExactIndex(2)
+            >>> exact.add(np.eye(2, dtype=np.float32), ids=np.array([4, 9]))
+            >>> found = exact.search(np.array([[0.0, 1.0]], np.float32), k=3)
+            >>> found.ids[0, : found.counts[0]].tolist()
+            [9, 4]
+        """
+        k = check_k(k)
+        check_vectors(queries, dim=self.dim, what="queries")
+        if allowed is not None:
+            check_ids(allowed, what="allowed")
+        parameters = parameters or DEFAULT_PARAMETERS
+        self._check_parameters(parameters)
+        with self._guard.use():
+            self._check_open()
+            wanted = None if allowed is None else self._wanted(allowed)
+            n_wanted = self._table.n_live if wanted is None else int(np.count_nonzero(wanted))
+            k_there = min(k, n_wanted)
+            if k_there == 0 or not len(queries):
+                return _no_neighbors(len(queries), k)
+            found = self._search(queries, k=k_there, wanted=wanted, parameters=parameters)
+        return _widened(found, k=k)
+
+    def ids(self) -> Ids:
+        """List the ids that are there.
+
+        Returns:
+            int64 [len(self)], ascending.
+        """
+        with self._guard.use():
+            return self._table.live_ids()
+
+    def __len__(self) -> int:
+        return self._table.n_live
+
+    def close(self) -> None:
+        """Let go of the memory; any later use is refused. May be called twice."""
+        with self._guard.change():
+            if not self._closed:
+                self._closed = True
+                self._table = IdTable()
+                self._close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _add(self, vectors: Vectors) -> None:
+        """Append checked vectors behind the last position, copying them; all or none."""
+
+    @abstractmethod
+    def _search(
+        self, queries: Vectors, *, k: int, wanted: Mask | None, parameters: SearchParameters
+    ) -> Neighbors:
+        """Find k neighbours among the wanted positions; None means all that are alive.
+
+        At least k positions qualify. With `wanted`, the answer must be exact.
+        """
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Drop what is held."""
+
+    def _removed(self) -> None:  # noqa: B027  # a back end without caches has nothing to do
+        """Take note that the table has marked more positions dead."""
+
+    def _check_parameters(self, parameters: SearchParameters) -> None:
+        """Refuse parameters that this kind would ignore."""
+        for name in ("ef_search", "n_probes"):
+            if getattr(parameters, name) is not None:
+                raise InputError(
+                    f"{name} has no effect on an index of kind {self.kind}; leave it out",
+                    code="bad_parameter",
+                )
+
+    def _check_unused(self, ids: Ids) -> None:
+        taken = self._table.find(ids)
+        if taken.size:
+            raise InputError(
+                f"id {int(self._table.ids[taken[0]])} is in use; remove it first",
+                code="duplicate_ids",
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this index was closed; open it again", code="closed")
+
+    def _wanted(self, allowed: Ids) -> Mask:
+        wanted = np.zeros(self._table.n_positions, np.bool_)
+        wanted[self._table.find(allowed)] = True
+        return wanted
+
+
+def check_new_ids(ids: Ids, *, n_vectors: int) -> None:
+    """Refuse ids that cannot name that many new vectors."""
+    check_unique(check_ids(ids))
+    check_same_length(n_vectors, len(ids))
+
+
+def _no_neighbors(n_queries: int, k: int) -> Neighbors:
+    return Neighbors(
+        np.zeros((n_queries, k), np.int64),
+        np.zeros((n_queries, k), np.float32),
+        np.zeros(n_queries, np.int64),
+    )
+
+
+def _widened(found: Neighbors, *, k: int) -> Neighbors:
+    """Bring a table to the k columns that were asked for."""
+    missing = k - found.ids.shape[1]
+    if not missing:
+        return found
+    more = ((0, 0), (0, missing))
+    return Neighbors(np.pad(found.ids, more), np.pad(found.scores, more), found.counts)
