@@ -171,7 +171,8 @@ def first_rank(judged: Judged) -> Values:
     depth = right.shape[1]
     if depth == 0:
         return np.ones(len(right))
-    return np.where(right.any(axis=1), right.argmax(axis=1) + 1, depth + 1).astype(np.float64)
+    ranks = np.where(right.any(axis=1), right.argmax(axis=1) + 1, depth + 1)
+    return np.asarray(ranks, dtype=np.float64)
 
 
 def reciprocal_rank(judged: Judged) -> Values:

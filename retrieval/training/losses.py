@@ -97,9 +97,9 @@ def infonce(
         anchors: [N, D], unit length.
         targets: [N, D], unit length; row i answers anchor i.
         scale: cosines -> logits, usually a `Scale`.
-        positives: bool [N, N], further right answers (`positives_from`), or None.
-        hard_targets: [M, D], unit length: wrong for every anchor; they only enlarge the
-            denominators of the anchors.
+        positives: bool [N, N + M], further right answers (`positives_from`), or None.
+        hard_targets: [M, D], unit length: further targets that are nobody's pair here; they only
+            enlarge the denominators of the anchors.
 
     Returns:
         Scalar; 0 for a batch of one pair without hard targets.
@@ -109,17 +109,15 @@ def infonce(
         >>> round(loss.item(), 4)  # log(1 + exp(-1))
         0.3133
     """
-    logits = scale(anchors @ targets.T)
+    n = len(anchors)
+    columns = targets if hard_targets is None else torch.cat([targets, hard_targets])
+    logits = scale(anchors @ columns.T)
     if positives is not None:
-        diagonal = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
-        logits = logits.masked_fill(positives & ~diagonal, -torch.inf)
-    forward = logits
-    if hard_targets is not None:
-        forward = torch.cat([logits, scale(anchors @ hard_targets.T)], dim=1)
-    right = torch.arange(len(anchors), device=anchors.device)
-    return (
-        functional.cross_entropy(forward, right) + functional.cross_entropy(logits.T, right)
-    ) / 2
+        pairs = torch.eye(n, len(columns), dtype=torch.bool, device=anchors.device)
+        logits = logits.masked_fill(positives & ~pairs, -torch.inf)
+    right = torch.arange(n, device=anchors.device)
+    back = functional.cross_entropy(logits[:, :n].T, right)
+    return (functional.cross_entropy(logits, right) + back) / 2
 
 
 def siglip(

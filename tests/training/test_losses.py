@@ -105,6 +105,22 @@ def test_infonce_counts_hard_targets_for_the_anchors_only() -> None:
     )
 
 
+def test_infonce_spares_a_hard_target_that_is_right_for_another_anchor() -> None:
+    anchors, targets, hard, scale = _vectors(2), _vectors(2, seed=1), _vectors(1, seed=2), _scale(3)
+    positives = torch.tensor([[1, 0, 1], [0, 1, 0]]).bool()
+    s = 3 * (anchors @ torch.cat([targets, hard]).T)
+    rows = (
+        _softmax_loss(s[0, 0], [s[0, 0], s[0, 1]])
+        + _softmax_loss(s[1, 1], [s[1, 0], s[1, 1], s[1, 2]])
+        + _softmax_loss(s[0, 0], [s[0, 0], s[1, 0]])
+        + _softmax_loss(s[1, 1], [s[0, 1], s[1, 1]])
+    )
+    fast = losses.infonce(
+        anchors, targets=targets, scale=scale, positives=positives, hard_targets=hard
+    )
+    assert fast.item() == pytest.approx(rows.item() / 4)
+
+
 def test_infonce_of_one_pair_is_zero() -> None:
     assert losses.infonce(_vectors(1), targets=_vectors(1, seed=1), scale=_scale(9)).item() == 0
 
