@@ -1,0 +1,235 @@
+"""The parent's end of one decoding child: start it, ask it, time it, bury it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from retrieval.errors import BadMediaError, CrossfindError
+from retrieval.media.scan import Found
+from retrieval.media.wire import WireError, pack_header, pack_job, read_header, read_reply
+from retrieval.types import Loaded, MediaSpec
+
+_START_TIMEOUT_S = 60.0
+_F_SETPIPE_SZ = 1031  # Linux; a picture fits into the pipe, so the child need not wait for us
+_PIPE_BYTES = 1 << 20
+
+# -I: no PYTHON* variables, no user site, no current folder. -S: no .pth files, which run code and
+# cost time; the parent's own search path is handed over instead. -B: nothing is written.
+_PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[1:]; from retrieval.media.worker_main import main; main()"
+)
+
+
+class Child:
+    """One decoding process, started on first use and again after each death.
+
+    Args:
+        spec: the form the encoder wants.
+        timeout_s: the longest one file may take.
+        memory_bytes: the most address space.
+        faults_on: obey `faults.py`; tests only.
+    """
+
+    def __init__(
+        self, *, spec: MediaSpec, timeout_s: float, memory_bytes: int, faults_on: bool
+    ) -> None:
+        self.n_jobs = 0
+        self._spec = spec
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+        self._config = pack_header(
+            {
+                "spec": asdict(spec),
+                "timeout_s": int(timeout_s) + 1,
+                "memory_bytes": memory_bytes,
+                "faults": faults_on,
+            }
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()  # `strike` comes from another thread
+
+    def load(self, found: Found) -> Loaded:
+        """Have one file decoded.
+
+        Args:
+            found: the file.
+
+        Returns:
+            The decoded file.
+
+        Raises:
+            BadMediaError: it cannot be used, or it cost the child its life.
+            CrossfindError: no child can be started (`workers_unavailable`).
+        """
+        process = self._process or self._start()
+        self.n_jobs += 1
+        pipe = _Pipe(process, deadline=time.monotonic() + self._timeout_s)
+        try:
+            pipe.write(pack_job(found))
+            return read_reply(pipe.read_into, spec=self._spec)
+        except BadMediaError as error:
+            if error.code != "decoder_memory":
+                raise
+            self.end()  # its heap is in shreds
+            raise self._too_big(found) from error
+        except TimeoutError as error:
+            self.end()
+            raise self._too_slow(found) from error
+        except (WireError, EOFError, BrokenPipeError) as error:
+            raise self._bury(process, found, error) from error
+
+    def end(self) -> None:
+        """End the process and close its pipes; the next `load` starts another.
+
+        Only for the thread that calls `load`: another could close a pipe that is being read.
+        """
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+    def strike(self) -> None:
+        """Kill the process from any thread; a `load` that waits for it fails at once."""
+        with self._lock:
+            if self._process is not None:
+                _kill(self._process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        root = str(Path(__file__).resolve().parents[2])
+        path = [root, *(p for p in sys.path if os.path.isabs(p) and p != root)]
+        try:
+            process = subprocess.Popen(
+                [*_PYTHON, _BOOT, *path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",
+                env=_ENVIRONMENT,
+                start_new_session=True,  # out of reach of the terminal's Ctrl-C
+            )
+        except OSError as error:
+            raise _no_child(str(error)) from error
+        with self._lock:
+            self._process, self.n_jobs = process, 0
+        pipe = _Pipe(process, deadline=time.monotonic() + _START_TIMEOUT_S)
+        _widen(pipe.out)
+        try:
+            pipe.write(self._config)
+            read_header(pipe.read_into)
+        except (WireError, EOFError, BrokenPipeError, TimeoutError) as error:
+            _kill(process)
+            said = process.stderr.read(4096).decode("utf-8", "replace") if process.stderr else ""
+            self.end()
+            raise _no_child(said.strip().rpartition("\n")[2]) from error
+        return process
+
+    def _bury(
+        self, process: subprocess.Popen[bytes], found: Found, error: Exception
+    ) -> BadMediaError:
+        """Say what a child died of. One that is still alive lied, and dies now."""
+        alive = isinstance(error, WireError)
+        try:
+            status = 0 if alive else process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self.end()
+        if status in (-signal.SIGALRM, -signal.SIGXCPU):
+            return self._too_slow(found)
+        if status == -signal.SIGKILL:  # not ours: the system ran out of memory
+            return self._too_big(found)
+        how = signal.Signals(-status).name if status < 0 else f"exit {status}"
+        how = "an impossible answer" if alive else how
+        return BadMediaError(
+            f"{found.path}: the decoder crashed on it ({how}); other files are not affected: "
+            "re-encode this one or leave it out",
+            code="decoder_crashed",
+        )
+
+    def _too_slow(self, found: Found) -> BadMediaError:
+        return BadMediaError(
+            f"{found.path}: decoding took longer than the limit of {self._timeout_s:g} s and was "
+            "stopped; re-encode the file or leave it out",
+            code="decoder_timeout",
+        )
+
+    def _too_big(self, found: Found) -> BadMediaError:
+        return BadMediaError(
+            f"{found.path}: decoding needs more memory than the limit of "
+            f"{self._memory_bytes / (1 << 30):.1f} GiB; make the file smaller or leave it out",
+            code="decoder_memory",
+        )
+
+
+class _Pipe:
+    """Both pipes of a child, with one deadline."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, deadline: float) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise EOFError
+        self._in, self.out = process.stdin.fileno(), process.stdout.fileno()
+        self._deadline = deadline
+
+    def write(self, data: bytes) -> None:
+        # A job is shorter than a pipe, and the child is waiting for it: this never blocks.
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._in, view) :]
+
+    def read_into(self, view: memoryview) -> None:
+        poll = select.poll()
+        poll.register(self.out, select.POLLIN)
+        while view:
+            left_ms = (self._deadline - time.monotonic()) * 1000
+            if left_ms <= 0 or not poll.poll(left_ms):
+                raise TimeoutError
+            n_read = os.readv(self.out, [view])
+            if n_read == 0:
+                raise EOFError
+            view = view[n_read:]
+
+
+# Nothing of the user's environment: a decoder that is taken over finds no secrets.
+_ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+
+
+def _widen(descriptor: int) -> None:
+    try:
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        return  # not Linux, or the user's share is used up: slower, not wrong
+
+
+def _no_child(why: str) -> CrossfindError:
+    return CrossfindError(
+        f"no decoding process can be started ({why or 'it ended without a word'}); "
+        "check the installation with: python -m pip check",
+        code="workers_unavailable",
+    )
