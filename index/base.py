@@ -191,13 +191,16 @@ class Index(ABC):
         """Take note that the table has marked more positions dead."""
 
     def _check_parameters(self, parameters: SearchParameters) -> None:
-        """Refuse parameters that this kind would ignore."""
-        for name in ("ef_search", "n_probes"):
-            if getattr(parameters, name) is not None:
+        """Refuse parameters that this kind would ignore, and values below 1."""
+        for name, kind in (("ef_search", "hnsw"), ("n_probes", "ivf")):
+            value = getattr(parameters, name)
+            if value is not None and kind != self.kind:
                 raise InputError(
                     f"{name} has no effect on an index of kind {self.kind}; leave it out",
                     code="bad_parameter",
                 )
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1", code="bad_parameter")
 
     def _check_unused(self, ids: Ids) -> None:
         taken = self._table.find(ids)

@@ -1,0 +1,196 @@
+"""faiss behind the contract of `Index`: what faiss answers is checked, scored again and ordered.
+
+Position -1 ("nothing more"), unordered ties and results cut short by removed vectors are faiss's;
+none of them leaves this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from index.base import Index
+from index.checks import check_ids, check_unique, check_vectors
+from index.errors import InputError
+from index.faiss_kinds import KINDS, Core, FaissKind, IvfKind
+from index.scan import Block, scan
+from index.topk import Candidates, pair_scores, slack
+from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
+
+
+class FaissIndex(Index):
+    """Search with faiss on the CPU.
+
+    Removed vectors are marked, not erased: HNSW cannot erase, and erasing from a flat index moves
+    every vector behind it (70 ms each at 100,000). Build a new index when many are gone.
+
+    Args:
+        dim: length of a vector.
+        kind: `flat` (exact), `hnsw` (graph) or `ivf` (lists; trained on the first
+            39 * n_lists vectors unless `train` is called before).
+        parameters: of the kind. hnsw: m, ef_construction, ef_search. ivf: n_lists, n_probes, seed.
+
+    Raises:
+        InputError: an unknown kind, or a parameter unknown to the kind or outside its limits.
+        BackendMissingError: faiss is not installed.
+
+    Example:
+        >>> graph = FaissIndex(3, kind="hnsw", m=16)
+        >>> graph.add(np.eye(3, dtype=np.float32), ids=np.array([10, 11, 12]))
+        >>> graph.search(np.eye(3, dtype=np.float32)[:1], k=1).ids.tolist()
+        [[10]]
+    """
+
+    def __init__(self, dim: int, *, kind: str = "flat", **parameters: int) -> None:
+        super().__init__(dim)
+        if kind not in KINDS:
+            raise InputError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+        self.kind = kind
+        self._back: FaissKind = KINDS[kind](self.dim, given=parameters)
+        self._live_selector: object = None
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """Every parameter of the kind, defaults filled in."""
+        return dict(self._back.parameters)
+
+    @property
+    def is_trained(self) -> bool:
+        """Tell whether an `ivf` index has its lists; the other kinds need none."""
+        return self._back.is_trained
+
+    def train(self, vectors: Vectors) -> None:
+        """Find the centroids of an `ivf` index from a sample, before or while it fills.
+
+        Args:
+            vectors: float32 [N, D], unit length; a random sample, at least n_lists of them.
+
+        Raises:
+            InputError: the kind needs no training, is trained, or the sample is too small.
+        """
+        check_vectors(vectors, dim=self.dim, what="vectors")
+        back = self._back
+        if not isinstance(back, IvfKind):
+            raise InputError(f"an index of kind {self.kind} is not trained", code="bad_parameter")
+        n_lists = back.parameters["n_lists"]
+        if len(vectors) < n_lists:
+            raise InputError(
+                f"{len(vectors)} vectors cannot train {n_lists} lists; give at least {n_lists}",
+                code="too_few_to_train",
+            )
+        with self._guard.change():
+            self._check_open()
+            if back.is_trained:
+                raise InputError("this index is trained; make a new one", code="trained")
+            back.train(vectors)
+
+    @contextmanager
+    def frozen(self) -> Iterator[tuple[Core, Ids, Mask]]:
+        """Hold still for saving: yields the faiss object, the id and the life of each position.
+
+        Raises:
+            InputError: an `ivf` index that has not met enough vectors to be trained.
+        """
+        with self._guard.use():
+            self._check_open()
+            if not self._back.is_trained:
+                raise InputError(
+                    f"this ivf index has {len(self)} vectors, too few to train its "
+                    f"{self.parameters['n_lists']} lists; choose fewer lists or kind flat",
+                    code="too_few_to_train",
+                )
+            yield self._back.core, self._table.ids, self._table.live
+
+    @classmethod
+    def revived(
+        cls,
+        core: Core,
+        *,
+        dim: int,
+        kind: str,
+        parameters: Mapping[str, int],
+        ids: Ids,
+        live: Mask,
+    ) -> FaissIndex:
+        """Rebuild from what `frozen` gave.
+
+        Raises:
+            InputError: the parts do not fit together.
+        """
+        ix = cls(dim, kind=kind, **parameters)
+        ix._back.adopt(core)
+        if core.ntotal != len(ids):
+            raise InputError(f"faiss holds {core.ntotal} vectors for {len(ids)} ids")
+        check_unique(check_ids(ids[live]))
+        ix._table.restore(ids, live)
+        return ix
+
+    def sample(self, n: int) -> tuple[Ids, Vectors]:
+        """Pick up to n live vectors, evenly spread over the positions.
+
+        Returns:
+            Their ids, int64 [S], and the vectors, float32 [S, D].
+        """
+        with self._guard.use():
+            live = np.flatnonzero(self._table.live)
+            picked = live[np.unique(np.linspace(0, len(live) - 1, min(n, len(live))).astype(int))]
+            return self._table.ids[picked], self._back.rows(picked)
+
+    def _add(self, vectors: Vectors) -> None:
+        self._back.add(vectors)
+        self._live_selector = None
+
+    def _removed(self) -> None:
+        self._live_selector = None
+
+    def _close(self) -> None:
+        self._back = KINDS[self.kind](self.dim, given=self._back.parameters)
+
+    def _search(
+        self, queries: Vectors, *, k: int, wanted: Mask | None, parameters: SearchParameters
+    ) -> Neighbors:
+        if wanted is not None or parameters.exact or not self._back.is_trained:
+            return self._scan(queries, k=k, wanted=wanted)
+        n_live = self._table.n_live
+        # An exact kind fetches some more, to see whether the k-th best has a tie outside.
+        n_fetched = min(k + max(8, k // 2), n_live) if self._back.is_exact else k
+        scores, positions = self._back.nearest(
+            queries, k=n_fetched, selector=self._selector(), parameters=parameters
+        )
+        found = self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
+        doubtful = found.counts < k
+        if self._back.is_exact and n_fetched < n_live:
+            doubtful |= scores[:, -1] >= np.minimum(found.scores[:, -1], 1) - slack(self.dim)
+        if doubtful.any():
+            _replace(found, at=doubtful, by=self._scan(queries[doubtful], k=k, wanted=None))
+        return found
+
+    def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:
+        at_query, at_column = np.nonzero(positions >= 0)
+        there = positions[at_query, at_column]
+        rows = self._back.rows(there)
+        scores = pair_scores(queries, rows, at_query=at_query, at_row=np.arange(len(there)))
+        return Candidates(at_query, self._table.ids[there], scores)
+
+    def _scan(self, queries: Vectors, *, k: int, wanted: Mask | None) -> Neighbors:
+        return scan(self._blocks(self._table.live if wanted is None else wanted), queries, k=k)
+
+    def _blocks(self, wanted: Mask) -> Iterator[Block]:
+        for rows, positions in self._back.pieces():
+            yield Block(rows, self._table.ids[positions], wanted=wanted[positions])
+
+    def _selector(self) -> object:
+        """Name the live positions to faiss; None while nothing was removed."""
+        if self._table.n_live == self._table.n_positions:
+            return None
+        selector = self._live_selector
+        if selector is None:  # two threads may both make one; they are equal
+            bits = np.packbits(self._table.live, bitorder="little")
+            selector = self._live_selector = self._back.faiss.IDSelectorBitmap(bits)
+        return selector
+
+
+def _replace(found: Neighbors, *, at: Mask, by: Neighbors) -> None:
+    found.ids[at], found.scores[at], found.counts[at] = by.ids, by.scores, by.counts
