@@ -1,18 +1,20 @@
 """Build the demo set that ships in `retrieval/demo/`: media, demo.json and NOTICE.
 
-Run it again when a source changes; the pictures, sounds and credits it writes depend on nothing else:
+Run it again when a source changes; what it writes depends on nothing else:
 
-    python benchmarks/demo_set/build.py --grocery DIR --clothing DIR --esc10 DIR --openclipart DIR \\
-        --fluent DIR --skimage DIR --scipy DIR --sklearn DIR --sonicpi DIR --soundfont FluidR3_GM.sf2
+    python benchmarks/demo_set/build.py --grocery DIR --clothing DIR --esc10 DIR \\
+        --openclipart DIR --fluent DIR --skimage DIR --scipy DIR --sklearn DIR --sonicpi DIR \\
+        --soundfont FluidR3_GM.sf2
 
 Each DIR is the folder that the locators of recipe.csv start from: the data sets as published, the
-Debian packages openclipart-svg, sonic-pi-samples and fluid-soundfont-gm, `assets` of the npm package
-@lobehub/fluent-emoji-3d 1.1.0 (Microsoft's 3D emoji as WebP), and the picture folders of the wheels of
-scikit-image 0.17.2, scipy 1.9.3 and scikit-learn 1.5.2. Needs rsvg-convert and fluidsynth.
+Debian packages openclipart-svg, sonic-pi-samples and fluid-soundfont-gm, `assets` of the npm
+package @lobehub/fluent-emoji-3d 1.1.0 (Microsoft's 3D emoji as WebP), and the picture folders of
+the wheels of scikit-image 0.17.2, scipy 1.9.3 and scikit-learn 1.5.2. Needs rsvg-convert and
+fluidsynth.
 
 The texts are written by hand in retrieval/demo/media/texts, and the searches by hand in demo.json:
-both are kept. None of the files may be used to train the starter model. Of openclipart only drawings
-whose md5(file name) begins with 0 are taken, because the others are training data.
+both are kept. None of the files may be used to train the starter model. Of openclipart and Sonic Pi
+only files whose md5(file name) begins with 0 are taken, because the others are training data.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from sources import Credit, credit
 
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parents[1] / "retrieval" / "demo"
-KINDS = "grocery clothing esc10 openclipart fluent skimage scipy sklearn sonicpi".split()
+PICTURES = ["grocery", "clothing", "openclipart", "fluent", "skimage", "scipy", "sklearn"]
+SOUNDS = ["esc10", "sonicpi"]
 MODALITIES = {"images": "image", "sounds": "audio", "texts": "text"}
 OWN = Credit("written for crossfind", "the crossfind authors", "CC0-1.0")
 
@@ -51,7 +54,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Build the demo set that ships in retrieval/demo.")
-    for kind in KINDS:
+    for kind in (*PICTURES, *SOUNDS):
         parser.add_argument(f"--{kind}", type=Path, required=True)
     parser.add_argument("--soundfont", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=DEMO)

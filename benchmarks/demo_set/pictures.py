@@ -16,7 +16,7 @@ FACE_SHAPE = (768, 1024, 3)  # scipy's raccoon is raw RGB, compressed with bzip2
 
 
 def open_picture(source: Path) -> Image.Image:
-    """Decode a photo, a drawing (SVG, through rsvg-convert) or scipy's raw raccoon to RGB on white."""
+    """Decode a photo, a drawing (SVG) or scipy's raw raccoon to RGB on white."""
     if source.suffix == ".dat":
         pixels = np.frombuffer(bz2.decompress(source.read_bytes()), np.uint8)
         return Image.fromarray(pixels.reshape(FACE_SHAPE))

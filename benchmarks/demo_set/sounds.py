@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
-
 from midi import phrase
 
 SAMPLE_RATE_HZ = 48_000
@@ -38,7 +37,17 @@ def play_phrase(*, program: str, tune: str, octave: int, soundfont: Path) -> Sou
     with tempfile.TemporaryDirectory() as folder:
         score, wave = Path(folder, "tune.mid"), Path(folder, "tune.wav")
         score.write_bytes(phrase(program=program, tune=tune, octave=octave))
-        command = ["fluidsynth", "-ni", "-q", "-r", str(SAMPLE_RATE_HZ), "-g", "0.8", "-F", str(wave)]
+        command = [
+            "fluidsynth",
+            "-ni",
+            "-q",
+            "-r",
+            str(SAMPLE_RATE_HZ),
+            "-g",
+            "0.8",
+            "-F",
+            str(wave),
+        ]
         subprocess.run([*command, str(soundfont), str(score)], check=True, capture_output=True)
         return read_sound(wave)
 

@@ -1,0 +1,1 @@
+"""The demo set that ships with crossfind, its searches, and the page that shows what they found."""
