@@ -1,13 +1,15 @@
-"""The error tree of the retrieval package; the root and the storage branches come from `index.errors`.
+"""The error tree of the retrieval package; root and storage branches come from `index.errors`.
 
-    CrossfindError
-    ├── UsageError            wrong option, path or query                     exit 2
-    │   └── NotFoundError     no such store, item or model                    exit 2
-    ├── BadMediaError         one file cannot be used; the run goes on        exit 3
-    ├── CatalogDamagedError   the catalog is not what was written             exit 4
-    ├── ModelError            model absent, unsafe, altered or mismatched     exit 7
-    ├── StoppedError          the user stopped the run; it can be resumed     exit 130
-    └── (index.errors)        InputError StorageError DamagedError TooNewError LockedError BackendMissingError
+CrossfindError
+├── UsageError            wrong option, path or query                     exit 2
+│   └── NotFoundError     no such store, item or model                    exit 2
+├── BadMediaError         one file cannot be used; the run goes on        exit 3
+├── CatalogDamagedError   the catalog is not what was written             exit 4
+├── ModelError            model absent, unsafe, altered or mismatched     exit 7
+├── StoppedError          the user stopped the run; it can be resumed     exit 130
+│   └── TerminatedError   the system did                                  exit 143
+└── (index.errors)        InputError StorageError DamagedError TooNewError LockedError
+                          BackendMissingError
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "NotFoundError",
     "StoppedError",
     "StorageError",
+    "TerminatedError",
     "TooNewError",
     "UsageError",
 ]
@@ -82,3 +85,9 @@ class StoppedError(CrossfindError):
     default_code = "stopped"
     exit_code = 130
     http_status = 503
+
+
+class TerminatedError(StoppedError):
+    """As StoppedError, by SIGTERM."""
+
+    exit_code = 143

@@ -1,4 +1,4 @@
-"""The nouns: frozen dataclasses that, with arrays and plain values, are all that crosses a module border."""
+"""The nouns: frozen dataclasses; with arrays and plain values, all that crosses a module border."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Modality = Literal["image", "audio", "text", "video"]
-"""What an item is. A part is never a video: it is a frame (image), a window (audio) or a chunk (text)."""
+"""What an item is. A part is a frame (image), a window (audio) or a chunk (text), never a video."""
 
 MODALITIES: tuple[Modality, ...] = ("image", "audio", "text", "video")
 
@@ -43,7 +43,8 @@ class MediaSpec:
 
     Attributes:
         image_size_px: side of the square the picture is brought to.
-        image_fit: `crop` scales the short side to `image_size_px / crop_fraction` and cuts the centre; `squash` ignores the aspect.
+        image_fit: `crop` scales the short side to `image_size_px / crop_fraction` and cuts the
+            centre; `squash` ignores the aspect.
         crop_fraction: share of the short side that the centre crop keeps, in (0, 1].
         sample_rate_hz: rate of the mono audio.
         window_s, hop_s: length and step of audio windows; a sound of at most window_s is one part.
@@ -136,6 +137,7 @@ class Item:
         path: absolute; a record of a csv/jsonl file has `#ROW` behind it.
         modality: image, audio, text or video.
         format, size_bytes, width_px, height_px, duration_s, caption, flags: see `Loaded`.
+        record: row of a csv/jsonl file from 1, or 0 for a file that is one item.
         copies: further paths with the same bytes.
     """
 
@@ -144,6 +146,7 @@ class Item:
     modality: Modality
     format: str
     size_bytes: int
+    record: int = 0
     width_px: int | None = None
     height_px: int | None = None
     duration_s: float | None = None
@@ -177,7 +180,7 @@ class Query:
     """What is looked for.
 
     Attributes:
-        value: a text; a file's absolute path (`kind` file); a stored item's id as text (`kind` item).
+        value: a text, a file's absolute path, or a stored item's id as text.
         kind: how to read `value`.
         k: how many hits are wanted, 1 to 1000.
         modality: only items of this modality, or None for any.

@@ -1,0 +1,1 @@
+"""The SQL side of a store: the only place with transactions and SQL."""

@@ -1,4 +1,4 @@
-"""The Encoder contract: the public `encode` checks, batches and normalises; an adapter writes one method."""
+"""The Encoder contract: `encode` checks, batches and normalises; an adapter writes one method."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _check(value: Payload, *, modality: Modality, position: int) -> None:
 
 def _unit(raw: Vectors) -> Vectors:
     """Normalise rows; rows that are not finite or have no length become zero."""
-    finite = np.isfinite(raw).all(axis=1)
+    finite = np.asarray(np.isfinite(raw).all(axis=1))
     safe = np.where(finite[:, None], raw, 0.0).astype(np.float32)
     norms = np.linalg.norm(safe, axis=1, keepdims=True)
     return np.where(norms > _MIN_NORM, safe / np.maximum(norms, _MIN_NORM), 0.0).astype(np.float32)

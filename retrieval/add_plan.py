@@ -1,0 +1,128 @@
+"""Deciding, path by path, what an add has to do: nothing, remember a copy, or load it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from index.storage import hash_file
+from retrieval.catalog.read import Reader, chunks
+from retrieval.catalog.records import LOADER_VERSION, FileRecord, path_key
+from retrieval.catalog.store import Catalog
+from retrieval.media import Found
+from retrieval.types import Failure
+
+# Left out by rule and told, but no fault of the file.
+NOTED_CODES = frozenset({"symlink_not_followed"})
+
+
+@dataclass
+class Plan:
+    """What planning found besides the files to load; filled while the plan is being consumed.
+
+    Attributes:
+        copies: paths whose content the catalog knows under another path.
+        skipped: paths the scan refused, not known as such before.
+        n_unchanged, n_unchanged_bad: paths that need nothing, and those of them that are bad.
+        n_noted: symbolic links and the like.
+    """
+
+    copies: deque[FileRecord] = field(default_factory=deque)
+    skipped: deque[Failure] = field(default_factory=deque)
+    n_unchanged: int = 0
+    n_unchanged_bad: int = 0
+    n_noted: int = 0
+
+
+def caption_stamp(found: Found) -> str:
+    """Write what tells whether the caption file beside a file is still the same."""
+    if found.caption_path is None:
+        return ""
+    return f"{found.caption_size_bytes}:{found.caption_mtime_ns}"
+
+
+def plan_loads(catalog: Catalog, found: Iterable[Found], *, plan: Plan) -> Iterator[Found]:
+    """Yield the files that must be loaded, in the order of the scan; note the rest in `plan`."""
+    for chunk in chunks(found):
+        with catalog.reading() as reader:
+            known = reader.known_files([f.path for f in chunk])
+            sizes = reader.known_sizes(f.size_bytes for f in chunk if _differs(f, known))
+            loads = [f for f in chunk if not _settled(f, known, sizes, reader, plan)]
+        yield from loads
+
+
+def plan_skips(catalog: Catalog, failures: Sequence[Failure], *, plan: Plan) -> None:
+    """Note what the scan refused, leaving out what is already on record."""
+    with catalog.reading() as reader:
+        known = reader.known_files([failure.path for failure in failures])
+    for failure in failures:
+        before = known.get(failure.path)
+        if failure.code in NOTED_CODES:
+            plan.n_noted += 1
+        elif before is not None and before.code == failure.code:
+            plan.n_unchanged_bad += 1
+        else:
+            plan.skipped.append(failure)
+
+
+def vanished_files(catalog: Catalog, roots: Sequence[Path]) -> Iterator[str]:
+    """List the catalog's paths under `roots` that are no more."""
+    bases = [path_key(str(root)) for root in roots]
+    after = b""
+    while True:
+        with catalog.reading() as reader:
+            page = reader.files(after=after)
+        if not page:
+            return
+        after = path_key(page[-1].path)
+        for file in page:
+            key = path_key(file.path)
+            below = any(key == base or key.startswith(base.rstrip(b"/") + b"/") for base in bases)
+            if below and not os.path.lexists(file.path):
+                yield file.path
+
+
+def _differs(found: Found, known: dict[str, FileRecord]) -> bool:
+    """Tell whether a path is new, or not as it was when it was last looked at."""
+    before = known.get(found.path)
+    if before is None:
+        return True
+    same = (before.size_bytes, before.mtime_ns, before.caption_stamp) == (
+        found.size_bytes,
+        found.mtime_ns,
+        caption_stamp(found),
+    )
+    return not same or (bool(before.code) and before.loader_version != LOADER_VERSION)
+
+
+def _settled(
+    found: Found, known: dict[str, FileRecord], sizes: set[int], reader: Reader, plan: Plan
+) -> bool:
+    """Settle a path without loading it, where that is possible."""
+    if not _differs(found, known):
+        plan.n_unchanged += 1
+        plan.n_unchanged_bad += bool(known[found.path].code)
+        return True
+    before = known.get(found.path)
+    had_caption = before is not None and before.caption_stamp != ""
+    if found.size_bytes not in sizes or found.caption_path is not None or had_caption:
+        return False  # unknown content, or a caption to read or to take away
+    try:
+        content_hash = hash_file(Path(found.path))
+    except OSError:
+        return False  # the loader will say what is wrong with it
+    if not reader.items_by_hash(content_hash):
+        return False
+    plan.copies.append(
+        FileRecord(
+            path=found.path,
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            caption_stamp="",
+            content_hash=content_hash,
+        )
+    )
+    return True

@@ -1,0 +1,140 @@
+"""The catalog's tables, as typed SQLAlchemy models."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite numbers rows by itself only in a column of type INTEGER.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Common base of all tables."""
+
+
+class StoreRow(Base):
+    """The one row that says which store this is and which generation it has reached."""
+
+    __tablename__ = "store"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(Text)
+    generation: Mapped[int] = mapped_column(BigInteger)
+    # Ids are never used twice, not even after the highest was removed.
+    next_item_id: Mapped[int] = mapped_column(BigInteger)
+    next_part_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class SpaceRow(Base):
+    """A vector space that has, or had, vectors here."""
+
+    __tablename__ = "spaces"
+
+    pk: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+    model: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    dim: Mapped[int]
+    modalities: Mapped[str] = mapped_column(Text)
+
+
+class FileRow(Base):
+    """A path that was looked at: used, or bad with a reason.
+
+    A path may hold any bytes; `path_key` is its identity, `path` the printable form that
+    filters match. Several files with one content hash are copies of the same items.
+    """
+
+    __tablename__ = "files"
+    __table_args__ = (Index("files_by_hash", "content_hash"), Index("files_by_path", "path"))
+
+    pk: Mapped[int] = mapped_column(_Id, primary_key=True)
+    path_key: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    path: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    caption_stamp: Mapped[str] = mapped_column(Text)
+    content_hash: Mapped[str | None] = mapped_column(Text)
+    code: Mapped[str] = mapped_column(Text)  # empty: the file is used
+    reason: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int]
+    loader_version: Mapped[int]
+    checksum: Mapped[int] = mapped_column(BigInteger)
+
+
+class ItemRow(Base):
+    """One media file or record; its files are those with its content hash."""
+
+    __tablename__ = "items"
+    __table_args__ = (UniqueConstraint("content_hash", "record"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    content_hash: Mapped[str] = mapped_column(Text)
+    record: Mapped[int]
+    modality: Mapped[str] = mapped_column(Text, index=True)
+    format: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, index=True)
+    width_px: Mapped[int | None]
+    height_px: Mapped[int | None]
+    duration_s: Mapped[float | None]
+    caption: Mapped[str | None] = mapped_column(Text)
+    flags: Mapped[str] = mapped_column(Text)
+    checksum: Mapped[int] = mapped_column(BigInteger)
+
+
+class PartRow(Base):
+    """The piece of an item that owns one vector per space; its id is the vector's id."""
+
+    __tablename__ = "parts"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), index=True)
+    modality: Mapped[str] = mapped_column(Text)
+    start_s: Mapped[float | None]
+    end_s: Mapped[float | None]
+    text: Mapped[str | None] = mapped_column(Text)
+    checksum: Mapped[int] = mapped_column(BigInteger)
+
+
+class SegmentRow(Base):
+    """An immutable file of vectors; retired ones wait until no reader can need them."""
+
+    __tablename__ = "segments"
+
+    pk: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    space_pk: Mapped[int] = mapped_column(ForeignKey("spaces.pk"))
+    n_vectors: Mapped[int] = mapped_column(BigInteger)
+    dim: Mapped[int]
+    dtype: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    generation: Mapped[int] = mapped_column(BigInteger)
+    retired_generation: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class TombstoneRow(Base):
+    """A vector that still lies in a segment and no longer counts."""
+
+    __tablename__ = "tombstones"
+
+    part_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    generation: Mapped[int] = mapped_column(BigInteger)
+
+
+class DerivedRow(Base):
+    """An index file built from segments; may be deleted and built again at any time."""
+
+    __tablename__ = "derived"
+
+    pk: Mapped[int] = mapped_column(primary_key=True)
+    space_pk: Mapped[int] = mapped_column(ForeignKey("spaces.pk"))
+    generation: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(Text)  # empty: the plan is exact search, no file
+    sha256: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    n_vectors: Mapped[int] = mapped_column(BigInteger)
+    recall: Mapped[float | None]
+    recall_queries: Mapped[str] = mapped_column(Text)
+    plan: Mapped[str] = mapped_column(Text)

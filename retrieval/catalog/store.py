@@ -1,0 +1,109 @@
+"""The Catalog: opened once, read by snapshot, written by one transaction at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from retrieval.catalog.check import check_rows
+from retrieval.catalog.connect import connect, reading, sqlite_url, translated, writing
+from retrieval.catalog.migrate import migrate
+from retrieval.catalog.read import Reader
+from retrieval.catalog.schema import StoreRow
+from retrieval.catalog.write import Writer
+from retrieval.errors import CatalogDamagedError
+
+
+class Catalog:
+    """The SQL side of a store.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> catalog = Catalog.open(folder / "catalog.sqlite", uuid="u", create=True)
+        >>> with catalog.reading() as reader:
+        ...     reader.generation()
+        0
+        >>> catalog.close()
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, path: Path, *, uuid: str, url: str = "", create: bool = False) -> Catalog:
+        """Open a store's catalog, and bring it to the newest schema.
+
+        Args:
+            path: the SQLite file, used when `url` is empty.
+            uuid: the store's identity; must equal the catalog's.
+            url: SQLAlchemy URL of another database.
+            create: make an empty catalog where there is none.
+
+        Raises:
+            CatalogDamagedError: missing, not a database, or of another store.
+            TooNewError: written by a newer crossfind.
+        """
+        if not url and not create:
+            _check_file(path)
+        engine = connect(url or sqlite_url(path))
+        catalog = cls(engine)
+        backup = None if url else path.with_name(f"{path.name}.before-migration")
+        with translated(engine):
+            migrate(engine, backup=backup)
+        catalog._identify(uuid, create=create)
+        return catalog
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Open one read transaction."""
+        with reading(self._engine) as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Open one write transaction; it commits at the end of the block, or changes nothing."""
+        with writing(self._engine) as connection:
+            yield Writer(connection)
+
+    def check_rows(self) -> tuple[int, list[str]]:
+        """Count the protected rows, and name those that are not what was written."""
+        with reading(self._engine) as connection:
+            results = list(check_rows(connection))
+        return len(results), [name for name, intact in results if not intact]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _identify(self, uuid: str, *, create: bool) -> None:
+        with reading(self._engine) as connection:
+            found = connection.execute(sa.select(StoreRow.uuid)).scalar()
+        if found is None and create:
+            with writing(self._engine) as connection:
+                row = {"id": 1, "uuid": uuid, "generation": 0, "next_item_id": 1, "next_part_id": 1}
+                connection.execute(sa.insert(StoreRow), [row])
+        elif found != uuid:
+            raise CatalogDamagedError(
+                f"the catalog belongs to store {found}, not to {uuid}; "
+                "name the right --store or CROSSFIND_CATALOG"
+            )
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a catalog file that is missing or not SQLite, before SQLite makes an empty one."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(16)
+    except FileNotFoundError as error:
+        raise CatalogDamagedError(
+            f"{path} is missing; restore it from a backup, or delete the store and build again"
+        ) from error
+    if magic != b"SQLite format 3\x00":
+        raise CatalogDamagedError(
+            f"{path} is not a SQLite database; restore it from a backup, "
+            "or move the store away and build again"
+        )

@@ -1,0 +1,319 @@
+"""Writing the catalog: one `Writer` is one transaction, and its end is the moment of truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from index.types import SegmentInfo
+from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
+from retrieval.catalog.read import Reader, chunks
+from retrieval.catalog.records import (
+    Batch,
+    DerivedEntry,
+    FileRecord,
+    ItemRecord,
+    path_key,
+    printable,
+)
+from retrieval.catalog.schema import (
+    Base,
+    DerivedRow,
+    FileRow,
+    ItemRow,
+    PartRow,
+    SegmentRow,
+    SpaceRow,
+    StoreRow,
+    TombstoneRow,
+)
+from retrieval.errors import ModelError
+from retrieval.types import Space
+
+
+class Writer(Reader):
+    """Everything a Reader can, and changes; all of them count only once the transaction commits."""
+
+    def apply(self, batch: Batch) -> int:
+        """Make a batch true.
+
+        Args:
+            batch: files, items and segments that belong together.
+
+        Returns:
+            How many items went because no path holds their content any more.
+        """
+        generation = self._advance(batch)
+        orphaned = self._forget(batch.vanished)
+        self._put_items(batch.items, generation)
+        orphaned |= self._put_files(batch.files)
+        for space_id, info in batch.segments:
+            self.add_segment(space_id, info, generation)
+        return self.remove_orphans(orphaned, generation)
+
+    def ensure_space(self, space: Space) -> None:
+        """Register a space, or check that the one of that name is the same.
+
+        Raises:
+            ModelError: same name, other weights (`space_mismatch`).
+        """
+        found = {known.id: known for known in self.spaces()}.get(space.id)
+        if found is None:
+            self._connection.execute(
+                sa.insert(SpaceRow),
+                [
+                    {
+                        "id": space.id,
+                        "model": space.model,
+                        "fingerprint": space.fingerprint,
+                        "dim": space.dim,
+                        "modalities": ",".join(space.modalities),
+                    }
+                ],
+            )
+        elif found.fingerprint != space.fingerprint:
+            raise ModelError(
+                f"the store's space '{found.id}' was made by model {found.model} "
+                f"({found.fingerprint[:12]}), not by {space.model} ({space.fingerprint[:12]}); "
+                "their vectors cannot be mixed: build a new store with --store",
+                code="space_mismatch",
+            )
+
+    def add_segment(self, space_id: str, info: SegmentInfo, generation: int) -> None:
+        """Name a published segment as part of the truth."""
+        self._connection.execute(
+            sa.insert(SegmentRow),
+            [
+                {
+                    "name": info.name,
+                    "space_pk": self._space_pk(space_id),
+                    "n_vectors": info.n_vectors,
+                    "dim": info.dim,
+                    "dtype": info.dtype,
+                    "sha256": info.sha256,
+                    "size_bytes": info.size_bytes,
+                    "generation": generation,
+                    "retired_generation": None,
+                }
+            ],
+        )
+
+    def retire_segments(self, names: Iterable[str], generation: int) -> None:
+        """Take segments out of the truth; their files stay until no reader can need them."""
+        for chunk in chunks(names):
+            self._connection.execute(
+                sa.update(SegmentRow)
+                .where(SegmentRow.name.in_(chunk))
+                .values(retired_generation=generation)
+            )
+
+    def forget_segments(self, *, retired_before: int) -> None:
+        """Drop the rows of segments retired before a generation."""
+        self._connection.execute(
+            sa.delete(SegmentRow).where(SegmentRow.retired_generation < retired_before)
+        )
+
+    def clear_tombstones(self, part_ids: Iterable[int]) -> None:
+        """Forget tombstones whose vectors lie in no segment any more."""
+        for chunk in chunks(part_ids):
+            self._connection.execute(sa.delete(TombstoneRow).where(TombstoneRow.part_id.in_(chunk)))
+
+    def record_derived(self, entry: DerivedEntry) -> None:
+        """Name the newest index of a space; all rows but the two newest go."""
+        space_pk = self._space_pk(entry.space_id)
+        self._connection.execute(
+            sa.insert(DerivedRow),
+            [
+                {
+                    "space_pk": space_pk,
+                    "generation": entry.generation,
+                    "name": entry.name,
+                    "sha256": entry.sha256,
+                    "kind": entry.kind,
+                    "n_vectors": entry.n_vectors,
+                    "recall": entry.recall,
+                    "recall_queries": entry.recall_queries,
+                    "plan": entry.plan,
+                }
+            ],
+        )
+        newest = sa.select(DerivedRow.pk).where(DerivedRow.space_pk == space_pk)
+        kept = self._connection.execute(newest.order_by(DerivedRow.pk.desc()).limit(2)).scalars()
+        self._connection.execute(
+            sa.delete(DerivedRow)
+            .where(DerivedRow.space_pk == space_pk)
+            .where(DerivedRow.pk.not_in(kept.all()))
+        )
+
+    def touch(self) -> int:
+        """Begin a new generation and return its number."""
+        return self._advance(Batch())
+
+    def mark_stale(self, part_ids: Iterable[int]) -> int:
+        """Have the files of these parts encoded again by the next add; return how many.
+
+        Their content hash gets a prefix that no content has: it looks unknown, and the items
+        keep their ids, paths and other parts until then.
+        """
+        hashes: set[str] = set()
+        for chunk in chunks(part_ids):
+            found = self._connection.execute(
+                sa.select(ItemRow.content_hash)
+                .join(PartRow, PartRow.item_id == ItemRow.id)
+                .where(PartRow.id.in_(chunk))
+                .where(ItemRow.content_hash.not_like("stale:%"))
+            )
+            hashes.update(str(h) for h in found.scalars())
+        n_files = 0
+        for content_hash in sorted(hashes):
+            new: Row = {"content_hash": f"stale:{content_hash}"}
+            for row in self._rows(FileRow, FileRow.content_hash == content_hash):
+                stale = {**row, **new, "mtime_ns": -1}
+                values = {**new, "mtime_ns": -1, "checksum": file_checksum(stale)}
+                self._connection.execute(
+                    sa.update(FileRow).where(FileRow.pk == row["pk"]).values(**values)
+                )
+                n_files += 1
+            for row in self._rows(ItemRow, ItemRow.content_hash == content_hash):
+                values = {**new, "checksum": item_checksum({**row, **new})}
+                self._connection.execute(
+                    sa.update(ItemRow).where(ItemRow.id == row["id"]).values(**values)
+                )
+        return n_files
+
+    def _rows(self, table: type[Base], condition: sa.ColumnElement[bool]) -> list[Row]:
+        rows = self._connection.execute(sa.select(table).where(condition)).mappings()
+        return [dict(row) for row in rows]
+
+    def remove_paths(self, paths: Sequence[str]) -> int:
+        """Forget paths, and the items that have no other; return how many items went."""
+        generation = self._advance(Batch())
+        return self.remove_orphans(self._forget(paths), generation)
+
+    def remove_orphans(self, hashes: Iterable[str], generation: int) -> int:
+        """Remove the items of contents that no file holds any more."""
+        candidates = set(hashes)
+        orphans = candidates - set(self.paths_by_hash(candidates))
+        ids: list[int] = []
+        for hashes_chunk in chunks(orphans):
+            ids += self._connection.execute(
+                sa.select(ItemRow.id).where(ItemRow.content_hash.in_(hashes_chunk))
+            ).scalars()
+        self._bury_parts(ids, generation)
+        for chunk in chunks(ids):
+            self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
+        return len(ids)
+
+    def _advance(self, batch: Batch) -> int:
+        generation = self.generation() + 1
+        values: Row = {"generation": generation}
+        if batch.next_item_id is not None:
+            values["next_item_id"] = batch.next_item_id
+        if batch.next_part_id is not None:
+            values["next_part_id"] = batch.next_part_id
+        self._connection.execute(sa.update(StoreRow).values(**values))
+        return generation
+
+    def _space_pk(self, space_id: str) -> int:
+        return int(
+            self._connection.execute(
+                sa.select(SpaceRow.pk).where(SpaceRow.id == space_id)
+            ).scalar_one()
+        )
+
+    def _forget(self, paths: Sequence[str]) -> set[str]:
+        """Delete the rows of paths; return the contents they held."""
+        held = {f.content_hash for f in self.known_files(paths).values() if f.content_hash}
+        for chunk in chunks(paths):
+            keys = [path_key(path) for path in chunk]
+            self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
+        return held
+
+    def _put_files(self, files: Sequence[FileRecord]) -> set[str]:
+        """Insert or replace files by path; return the contents that were replaced."""
+        known = self.known_files([file.path for file in files])
+        replaced = {
+            known[f.path].content_hash
+            for f in files
+            if f.path in known and known[f.path].content_hash != f.content_hash
+        }
+        for chunk in chunks(known):
+            keys = [path_key(path) for path in chunk]
+            self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
+        rows = [_file_row(file) for file in {f.path: f for f in files}.values()]
+        for rows_chunk in chunks(rows):
+            self._connection.execute(sa.insert(FileRow), rows_chunk)
+        return {content for content in replaced if content}
+
+    def _put_items(self, items: Sequence[ItemRecord], generation: int) -> None:
+        if not items:
+            return
+        ids = [item.id for item in items]
+        self._bury_parts(ids, generation)
+        for chunk in chunks(ids):
+            self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
+        for items_chunk in chunks(items):
+            self._connection.execute(sa.insert(ItemRow), [_item_row(item) for item in items_chunk])
+        for parts_chunk in chunks(part for item in items for part in _part_rows(item)):
+            self._connection.execute(sa.insert(PartRow), parts_chunk)
+
+    def _bury_parts(self, item_ids: Sequence[int], generation: int) -> None:
+        """Delete the parts of items and leave tombstones for their vectors."""
+        for chunk in chunks(item_ids):
+            condition = PartRow.item_id.in_(chunk)
+            ids = self._connection.execute(sa.select(PartRow.id).where(condition)).scalars().all()
+            self._connection.execute(sa.delete(PartRow).where(condition))
+            if ids:
+                self._connection.execute(
+                    sa.insert(TombstoneRow),
+                    [{"part_id": id_, "generation": generation} for id_ in ids],
+                )
+
+
+def _file_row(file: FileRecord) -> Row:
+    row: Row = {
+        "path_key": path_key(file.path),
+        "path": printable(file.path),
+        "size_bytes": file.size_bytes,
+        "mtime_ns": file.mtime_ns,
+        "caption_stamp": file.caption_stamp,
+        "content_hash": file.content_hash,
+        "code": file.code,
+        "reason": printable(file.reason),
+        "attempts": file.attempts,
+        "loader_version": file.loader_version,
+    }
+    return {**row, "checksum": file_checksum(row)}
+
+
+def _item_row(item: ItemRecord) -> Row:
+    row: Row = {
+        "id": item.id,
+        "content_hash": item.content_hash,
+        "record": item.record,
+        "modality": item.modality,
+        "format": item.format,
+        "size_bytes": item.size_bytes,
+        "width_px": item.width_px,
+        "height_px": item.height_px,
+        "duration_s": item.duration_s,
+        "caption": item.caption,
+        "flags": ",".join(item.flags),
+    }
+    return {**row, "checksum": item_checksum(row)}
+
+
+def _part_rows(item: ItemRecord) -> list[Row]:
+    rows = []
+    for part in item.parts:
+        row: Row = {
+            "id": part.id,
+            "item_id": item.id,
+            "modality": part.modality,
+            "start_s": part.start_s,
+            "end_s": part.end_s,
+            "text": part.text,
+        }
+        rows.append({**row, "checksum": part_checksum(row)})
+    return rows

@@ -1,0 +1,27 @@
+"""`crossfind index`: build and look after a store."""
+
+from __future__ import annotations
+
+import click
+
+from retrieval.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    "build": ("retrieval.cli.index_build", "Add files and build the index; the usual command."),
+    "add": ("retrieval.cli.index_add", "Add files; they are searchable at once."),
+    "remove": ("retrieval.cli.index_remove", "Remove items; the files stay."),
+    "status": ("retrieval.cli.index_status", "Tell what the store holds."),
+    "errors": ("retrieval.cli.index_errors", "List the files that cannot be used, and why."),
+    "verify": ("retrieval.cli.index_verify", "Check every file and row of the store."),
+    "rebuild": ("retrieval.cli.index_rebuild", "Build the index again from its segments."),
+}
+
+
+@click.group(cls=LazyGroup, table=_COMMANDS)
+def command() -> None:
+    """Build and look after a store.
+
+    \b
+    crossfind index build ~/Pictures ~/Sounds
+    crossfind index status
+    """

@@ -1,0 +1,48 @@
+"""`crossfind index status`."""
+
+from __future__ import annotations
+
+import click
+
+from retrieval.cli.options import json_option, store_option
+from retrieval.cli.output import escape, print_json, print_table, say
+from retrieval.config import load_settings
+from retrieval.engine import Engine
+from retrieval.status import SpaceStatus
+
+
+@click.command()
+@store_option
+@json_option
+def command(store: str | None, as_json: bool) -> None:
+    """Tell what the store holds and how it is searched.
+
+    \b
+    crossfind index status --json
+    """
+    with Engine.open(settings=load_settings({"store": store})) as engine:
+        status = engine.status()
+        warnings = engine.warnings
+    for warning in warnings:
+        say(f"warning: {escape(warning)}")
+    if as_json:
+        print_json(status)
+        return
+    print_table(
+        {
+            "store": escape(status.store),
+            "items": ", ".join(f"{n} {name}" for name, n in status.n_items.items() if n) or "none",
+            "files": f"{status.n_files}, of which {status.n_bad} cannot be used",
+            "parts": status.n_parts,
+            "segments": f"{status.n_segments} ({status.segments_bytes / 1e6:.1f} MB)",
+            "generation": status.generation,
+            **{f"space {space.id}": _describe(space) for space in status.spaces},
+        }
+    )
+
+
+def _describe(space: SpaceStatus) -> str:
+    tail = f", {space.n_tail} more searched exactly" if space.n_tail else ""
+    recall = f", recall {space.recall:.3f} ({space.recall_queries})" if space.recall else ""
+    about = f"model {space.model}, {space.dim}-d, {space.kind}, {space.n_vectors} vectors"
+    return f"{about}{tail}{recall}; {space.plan}"

@@ -1,0 +1,72 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from retrieval.types import MODALITIES
+
+F = TypeVar("F", bound=Callable[..., Any])  # Any: Click decorates functions of every shape
+
+store_option = click.option(
+    "--store", metavar="DIR", help="Store directory; found from here upwards if left out."
+)
+model_option = click.option(
+    "--model", metavar="NAME", help="Model of a new store (see: models list)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def hits_options(function: F) -> F:
+    """Add the options of every command that prints hits."""
+    for option in reversed(
+        (
+            click.option(
+                "--for",
+                "modality",
+                type=click.Choice([*MODALITIES, "any"]),
+                default="any",
+                show_default=True,
+                help="Only items of this modality.",
+            ),
+            click.option(
+                "-k",
+                type=click.IntRange(1, 1000),
+                default=10,
+                show_default=True,
+                help="How many hits.",
+            ),
+            click.option(
+                "--jsonl", "as_jsonl", is_flag=True, help="Print one JSON object per hit."
+            ),
+            click.option("-f", "--files", "as_files", is_flag=True, help="Print paths only."),
+            json_option,
+            store_option,
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def add_options(function: F) -> F:
+    """Add the options of every command that encodes files."""
+    for option in reversed(
+        (
+            click.argument("paths", nargs=-1, required=True, type=click.Path()),
+            store_option,
+            model_option,
+            click.option("--workers", type=int, metavar="N", help="Decode processes; 0: by cores."),
+            click.option("--threads", type=int, metavar="N", help="Encoder threads; 0: by cores."),
+            click.option(
+                "--decode-timeout", "decode_timeout_s", type=float, metavar="S",
+                help="Skip a file that takes longer than S seconds.",
+            ),
+            click.option("--prune", is_flag=True, help="Also remove items whose files are gone."),
+            json_option,
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function

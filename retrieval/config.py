@@ -1,0 +1,215 @@
+"""Settings: one table, one order of precedence (flag > environment > file > default)."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retrieval.errors import UsageError
+
+Value = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: as in the configuration file; the environment variable is CROSSFIND_NAME.
+        default: also fixes the type.
+        help: one line for people.
+        low, high: limits of a number, inclusive.
+    """
+
+    name: str
+    default: Value
+    help: str
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    @property
+    def variable(self) -> str:
+        """Name the environment variable.
+
+        Example:
+            >>> Setting("workers", 2, "").variable
+            'CROSSFIND_WORKERS'
+        """
+        return f"CROSSFIND_{self.name.upper()}"
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("store", "", "store directory; empty: found from the working directory upwards"),
+    Setting("model", "starter", "model that encodes a new store"),
+    Setting("models_dir", "", "folder with model files that are not in the package"),
+    Setting("catalog", "", "SQLAlchemy URL of the catalog; empty: SQLite inside the store"),
+    Setting("workers", 0, "decode processes; 0: one per core, at most 8", 0, 64),
+    Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
+    Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
+    Setting("decode_memory_mb", 2048, "a decoder that wants more is stopped", 128, 1 << 20),
+    Setting("commit_s", 10.0, "work lost at most when the process is killed", 0.1, 600),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings; see `SETTINGS` for their meaning.
+
+    Example:
+        >>> load_settings({"workers": 3}, environment={}, file=None).workers
+        3
+    """
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    def _get(self, name: str) -> Value:
+        return self.values[name]
+
+    @property
+    def store(self) -> str:
+        """Store directory, or empty."""
+        return str(self._get("store"))
+
+    @property
+    def model(self) -> str:
+        """Model name for a new store."""
+        return str(self._get("model"))
+
+    @property
+    def models_dir(self) -> str:
+        """Folder with further model files, or empty."""
+        return str(self._get("models_dir"))
+
+    @property
+    def catalog(self) -> str:
+        """SQLAlchemy URL of the catalog, or empty."""
+        return str(self._get("catalog"))
+
+    @property
+    def workers(self) -> int:
+        """Number of decode processes, at least 1."""
+        return int(self._get("workers")) or min(8, _cores())
+
+    @property
+    def threads(self) -> int:
+        """Number of encoder threads, at least 1."""
+        return int(self._get("threads")) or _cores()
+
+    @property
+    def decode_timeout_s(self) -> float:
+        """Seconds one file may take to decode."""
+        return float(self._get("decode_timeout_s"))
+
+    @property
+    def decode_memory_bytes(self) -> int:
+        """Bytes a decoder may allocate."""
+        return int(self._get("decode_memory_mb")) << 20
+
+    @property
+    def commit_s(self) -> float:
+        """Seconds of work between two commits at most."""
+        return float(self._get("commit_s"))
+
+
+def config_path(environment: Mapping[str, str]) -> Path:
+    """Name the configuration file: CROSSFIND_CONFIG, or `crossfind/config.toml` of the user.
+
+    Example:
+        >>> str(config_path({"CROSSFIND_CONFIG": "/etc/c.toml"}))
+        '/etc/c.toml'
+    """
+    if environment.get("CROSSFIND_CONFIG"):
+        return Path(environment["CROSSFIND_CONFIG"])
+    base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "crossfind" / "config.toml"
+
+
+def load_settings(
+    flags: Mapping[str, Value | None] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Resolve every setting: flag > environment > file > default.
+
+    Args:
+        flags: from the command line or a call; None values are absent.
+        environment: usually `os.environ`, which it is when left out.
+        file: configuration file; found by `config_path` when left out.
+
+    Returns:
+        The resolved settings.
+
+    Raises:
+        UsageError: unknown name (`unknown_setting`), wrong type or limit (`bad_setting`),
+            or a file that is not TOML (`bad_config`).
+
+    Example:
+        >>> load_settings({}, environment={"CROSSFIND_WORKERS": "5"}).workers
+        5
+    """
+    env = os.environ if environment is None else environment
+    rows = {row.name: row for row in SETTINGS}
+    from_file = _read_file(file or config_path(env))
+    given = {**from_file, **{k: v for k, v in (flags or {}).items() if v is not None}}
+    for name in given:
+        if name not in rows:
+            near = difflib.get_close_matches(name, rows, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(rows)}"
+            raise UsageError(f"unknown setting '{name}'{hint}", code="unknown_setting")
+    values: dict[str, Value] = {}
+    for row in SETTINGS:
+        value: Value = row.default
+        if row.name in from_file:
+            value = from_file[row.name]
+        if env.get(row.variable):
+            value = env[row.variable]
+        flag = (flags or {}).get(row.name)
+        values[row.name] = _convert(row, value if flag is None else flag)
+    return Settings(values)
+
+
+def _read_file(path: Path) -> dict[str, Value]:
+    """Read the configuration file; a missing one is empty."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}", code="bad_config") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}", code="bad_config") from error
+
+
+def _convert(row: Setting, value: object) -> Value:
+    """Bring a value to the setting's type and check its limits."""
+    kind = type(row.default)
+    if kind is str:
+        if not isinstance(value, str):
+            raise UsageError(
+                f"setting '{row.name}' is {value!r}; expected text", code="bad_setting"
+            )
+        return value
+    try:
+        number = kind(str(value))
+    except ValueError as error:
+        expected = "a whole number" if kind is int else "a number"
+        raise UsageError(
+            f"setting '{row.name}' is {value!r}; expected {expected}", code="bad_setting"
+        ) from error
+    if not row.low <= float(number) <= row.high:
+        raise UsageError(
+            f"setting '{row.name}' is {value}; expected {row.low:g} to {row.high:g}",
+            code="bad_setting",
+        )
+    return number

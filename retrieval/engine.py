@@ -1,0 +1,299 @@
+"""The façade: every verb of the product on one object. No logic lives here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from threading import Event, RLock
+from types import TracebackType
+
+from retrieval.add import AddReport, OnProgress, add
+from retrieval.build import BuildReport, build
+from retrieval.catalog.read import Reader
+from retrieval.catalog.store import Catalog
+from retrieval.config import Settings, load_settings
+from retrieval.encoders.base import Encoder
+from retrieval.encoders.registry import open_encoder
+from retrieval.errors import ModelError, NotFoundError
+from retrieval.garbage import collect_garbage
+from retrieval.media import Loader
+from retrieval.query.generation import Generation, open_generation
+from retrieval.query.grammar import make_query
+from retrieval.query.search import search
+from retrieval.remove import remove, resolve_item
+from retrieval.status import Status, read_status
+from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
+from retrieval.types import Failure, Hit, Item
+from retrieval.verify import VerifyReport, verify
+
+# Decoded files that may wait while a batch is encoded: two batches of pictures.
+_LOOK_AHEAD = 128
+
+
+class Engine:
+    """A store and everything one can do with it.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "note.txt").write_text("red and green")
+        >>> with Engine.open(folder / "store", create=True, model="fake") as engine:
+        ...     _ = engine.add(folder / "note.txt")
+        ...     [hit.path.endswith("note.txt") for hit in engine.search("red", k=3)]
+        [True]
+    """
+
+    def __init__(
+        self, *, store: Store, catalog: Catalog, settings: Settings, model: str | None
+    ) -> None:
+        self.store = store
+        self._catalog = catalog
+        self._settings = settings
+        self._model = model
+        self._generation: Generation | None = None
+        self._guard = RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        create: bool = False,
+        model: str | None = None,
+        settings: Settings | None = None,
+    ) -> Engine:
+        """Open a store.
+
+        Args:
+            path: the store directory or its parent; found from the working directory upwards,
+                or by CROSSFIND_STORE, when left out.
+            create: make the store where there is none (`.crossfind` in the working directory
+                when no path is given).
+            model: name of the model; must be the store's own if it has vectors already.
+            settings: resolved settings; read from the environment when left out.
+
+        Raises:
+            NotFoundError: no store there, and `create` is False.
+            DamagedError: the store is not what was written.
+            ModelError: `model` is not the one the store was made with.
+        """
+        settings = settings or load_settings()
+        explicit = os.fspath(path) if path is not None else settings.store
+        store = _locate(explicit, create=create)
+        catalog = _open_catalog(store, settings.catalog)
+        engine = cls(store=store, catalog=catalog, settings=settings, model=model)
+        try:
+            engine._check_model()
+        except ModelError:
+            engine.close()
+            raise
+        return engine
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog, end the decode workers, let the model go."""
+        for name in ("_loader", "encoder"):
+            held = self.__dict__.pop(name, None)
+            if held is not None:
+                held.close()
+        self._generation = None
+        self._catalog.close()
+
+    def add(
+        self,
+        *paths: str | os.PathLike[str],
+        prune: bool = False,
+        on_progress: OnProgress | None = None,
+        stop: Event | None = None,
+    ) -> AddReport:
+        """Add files and folders; what is already there and unchanged is skipped.
+
+        Args:
+            paths: files and folders.
+            prune: also remove items under these paths whose files are gone.
+            on_progress: called now and then.
+            stop: set it to stop early; what was acknowledged is kept.
+
+        Returns:
+            What was done; bad files are counted, and listed by `failures`.
+
+        Raises:
+            LockedError: another process is writing.
+            StoppedError: `stop` was set.
+            StorageError: the disk is full or read-only.
+        """
+        roots = [Path(path).expanduser().absolute() for path in paths]
+        with self.store.lock(), self._new_loader(self._settings.workers) as loader:
+            collect_garbage(self._catalog, store=self.store)
+            return add(
+                roots,
+                catalog=self._catalog,
+                store=self.store,
+                encoder=self.encoder,
+                loader=loader,
+                commit_s=self._settings.commit_s,
+                prune=prune,
+                on_progress=on_progress,
+                stop=stop,
+            )
+
+    def build(self, *, force: bool = False) -> list[BuildReport]:
+        """Build the index of each space from its segments; see `retrieval.build.build`."""
+        with self.store.lock():
+            return build(catalog=self._catalog, store=self.store, force=force)
+
+    def remove(self, *targets: str | os.PathLike[str] | int) -> int:
+        """Remove items by path, folder or id; return how many went. The files stay."""
+        with self.store.lock():
+            return remove(targets, catalog=self._catalog)
+
+    def search(
+        self, query: str | Path | int, *, k: int = 10, modality: str | None = None
+    ) -> list[Hit]:
+        """Find the items nearest to a query.
+
+        Args:
+            query: a text (str), a media file (pathlib.Path) or a stored item's id (int).
+            k: how many hits, 1 to 1000.
+            modality: image, audio, text, video, or None for any.
+
+        Returns:
+            At most k hits, best first, ties by id.
+
+        Raises:
+            UsageError: empty query, or k or modality outside their limits.
+            BadMediaError: the query file cannot be used.
+        """
+        wanted = make_query(query, k=k, modality=modality)
+        leave_out = [query] if isinstance(query, int) else []
+        with self._reading() as (reader, generation):
+            return search(
+                wanted,
+                reader=reader,
+                generation=generation,
+                encoder=self.encoder,
+                loader=self._loader,
+                leave_out=leave_out,
+            )
+
+    def similar(
+        self, target: str | os.PathLike[str] | int, *, k: int = 10, modality: str | None = None
+    ) -> list[Hit]:
+        """Find items like a file or stored item, without itself; see `search`."""
+        with self._catalog.reading() as reader:
+            item_id = resolve_item(target, reader=reader)
+        if item_id is not None:
+            return self.search(item_id, k=k, modality=modality)
+        return self.search(Path(str(target)), k=k, modality=modality)
+
+    def item(self, target: str | os.PathLike[str] | int) -> Item | None:
+        """Look up a stored item by path or id; None where there is none."""
+        with self._catalog.reading() as reader:
+            item_id = resolve_item(target, reader=reader)
+            return None if item_id is None else reader.items([item_id]).get(item_id)
+
+    def status(self) -> Status:
+        """Tell what the store holds and how it is searched."""
+        with self._reading() as (reader, generation):
+            return read_status(self.store, reader=reader, generation=generation)
+
+    def failures(self) -> list[Failure]:
+        """List the bad files, in order of their paths."""
+        with self._catalog.reading() as reader:
+            return reader.failures()
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Check every file and row of the store; see `retrieval.verify.verify`."""
+        if not repair:
+            return verify(catalog=self._catalog, store=self.store)
+        with self.store.lock():
+            return verify(catalog=self._catalog, store=self.store, repair=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """List what the last search found damaged, and what to do about it."""
+        return self._generation.warnings if self._generation else ()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The store's model, opened on first use."""
+        encoder = open_encoder(self._model_name(), threads=self._settings.threads)
+        with self._catalog.reading() as reader:
+            known = {space.id: space for space in reader.spaces()}
+        for space in encoder.spaces:
+            if space.id in known and known[space.id].fingerprint != space.fingerprint:
+                raise ModelError(
+                    f"the store was made with model {known[space.id].model} "
+                    f"({known[space.id].fingerprint[:12]}); this one is {encoder.name} "
+                    f"({space.fingerprint[:12]}): build a new store with --store",
+                    code="space_mismatch",
+                )
+        return encoder
+
+    @cached_property
+    def _loader(self) -> Loader:
+        return self._new_loader(1)
+
+    def _new_loader(self, n_workers: int) -> Loader:
+        return Loader(
+            spec=self.encoder.media,
+            n_workers=n_workers,
+            timeout_s=self._settings.decode_timeout_s,
+            memory_bytes=self._settings.decode_memory_bytes,
+            look_ahead=_LOOK_AHEAD,
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Reader, Generation]]:
+        """Open the newest generation; the one before is kept as long as it is the newest."""
+        with self._catalog.reading() as reader:
+            with self._guard:
+                if self._generation is None or self._generation.number != reader.generation():
+                    self._generation = open_generation(reader.snapshot(), store=self.store)
+                generation = self._generation
+            yield reader, generation
+
+    def _model_name(self) -> str:
+        with self._catalog.reading() as reader:
+            spaces = reader.spaces()
+        return spaces[0].model if spaces else self._model or self._settings.model
+
+    def _check_model(self) -> None:
+        if self._model is not None and self._model_name() != self._model:
+            raise ModelError(
+                f"the store was made with model {self._model_name()}, not {self._model}; "
+                "their vectors cannot be mixed: name a new store with --store",
+                code="space_mismatch",
+            )
+
+
+def _locate(explicit: str, *, create: bool) -> Store:
+    """Find the store, or make it: where it is named, else in the working directory."""
+    try:
+        return open_store(find_store(Path.cwd(), explicit=explicit))
+    except NotFoundError:
+        if not create:
+            raise
+    return create_store(Path(explicit or STORE_NAME).expanduser().absolute())
+
+
+def _open_catalog(store: Store, url: str) -> Catalog:
+    """Open a store's catalog; an empty store gets one, under the writer lock."""
+    if url or store.catalog_path.exists():
+        return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))
+    with store.lock():
+        fresh = not any(store.segments.iterdir())
+        return Catalog.open(store.catalog_path, uuid=store.uuid, create=fresh)

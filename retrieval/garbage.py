@@ -1,0 +1,35 @@
+"""Deleting what no generation needs any more; only ever under the writer lock.
+
+A reader must not do this: it would delete what a writer has published and not yet committed.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from retrieval.catalog.store import Catalog
+from retrieval.store import Store
+
+_log = logging.getLogger(__name__)
+
+# Readers of the generations before may still open a retired segment.
+_KEEP_GENERATIONS = 2
+
+
+def collect_garbage(catalog: Catalog, *, store: Store) -> int:
+    """Delete partial files and those of generations nobody can be reading.
+
+    Returns:
+        How many files were deleted.
+    """
+    with catalog.writing() as writer:
+        writer.forget_segments(retired_before=writer.generation() - _KEEP_GENERATIONS)
+        kept = writer.file_names()
+    n_deleted = 0
+    for folder in (store.segments, store.derived, store.tmp):
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in kept:
+                _log.info("deleting %s: no generation names it", path.name)
+                path.unlink(missing_ok=True)
+                n_deleted += 1
+    return n_deleted

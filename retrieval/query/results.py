@@ -1,0 +1,35 @@
+"""Hits in the form programs read; the same for the command line and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from retrieval.types import Hit
+
+Row = dict[str, str | int | float | list[str] | None]
+
+
+def hit_to_json(hit: Hit) -> Row:
+    """Write a hit as plain values; `copies` is there only where copies are.
+
+    Example:
+        >>> hit_to_json(Hit(rank=1, id=7, path="/a.jpg", modality="image", score=0.5))["id"]
+        7
+    """
+    row: Row = {
+        "rank": hit.rank,
+        "id": hit.id,
+        "path": hit.path,
+        "modality": hit.modality,
+        "score": hit.score,
+        "start_s": hit.start_s,
+        "end_s": hit.end_s,
+    }
+    if hit.copies:
+        row["copies"] = list(hit.copies)
+    return row
+
+
+def hits_to_json(hits: Iterable[Hit]) -> list[Row]:
+    """Write hits as plain values, in their order."""
+    return [hit_to_json(hit) for hit in hits]
