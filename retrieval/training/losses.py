@@ -33,8 +33,8 @@ _MAX_LOG_SCALE = math.log(100.0)
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 """Anchors [N, D] and their targets [N, D] -> scalar."""
 
-RowsLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""As `PairLoss`, with the batch rows int64 [N] that the vectors came from."""
+RowsLoss = Callable[[Tensor, Tensor, Tensor, tuple[str, str]], Tensor]
+"""As `PairLoss`, with the batch rows int64 [N] that the vectors came from, and the pair type."""
 
 
 class Scale(nn.Module):
@@ -168,7 +168,7 @@ def over_pairs(
         vectors: role -> [N, D]; rows that are absent may hold anything finite.
         present: role -> bool [N].
         weights: (anchor role, target role) -> weight > 0.
-        pair_loss: (anchors, targets, rows) -> scalar.
+        pair_loss: (anchors, targets, rows, pair type) -> scalar.
 
     Returns:
         Scalar; 0, with zero gradients, if no row has any pair.
@@ -177,7 +177,7 @@ def over_pairs(
         >>> both = {"a": torch.eye(2), "b": torch.eye(2)}
         >>> there = {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])}
         >>> over_pairs(both, present=there, weights={("a", "b"): 2.0},
-        ...            pair_loss=lambda a, b, rows: (a * b).sum()).item()
+        ...            pair_loss=lambda a, b, rows, pair: (a * b).sum()).item()
         1.0
     """
     total = torch.stack([v.sum() for v in vectors.values()]).sum() * 0.0
@@ -186,7 +186,8 @@ def over_pairs(
         rows = torch.nonzero(present[anchor_role] & present[target_role]).squeeze(1)
         if len(rows) == 0:
             continue
-        loss = pair_loss(vectors[anchor_role][rows], vectors[target_role][rows], rows)
+        pair = (anchor_role, target_role)
+        loss = pair_loss(vectors[anchor_role][rows], vectors[target_role][rows], rows, pair)
         total = total + weight * loss
         weight_used += weight
     return total / weight_used if weight_used else total

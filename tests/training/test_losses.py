@@ -203,7 +203,7 @@ def test_masked_loss_averages_only_the_pairs_that_are_present() -> None:
     scale = _scale(7.0)
     groups = torch.tensor([0, 0, 1, 2, 1])
 
-    def pair_loss(anchors: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+    def pair_loss(anchors: Tensor, targets: Tensor, rows: Tensor, _pair: tuple[str, str]) -> Tensor:
         positives = losses.positives_from(groups[rows])
         return losses.infonce(anchors, targets=targets, scale=scale, positives=positives)
 
@@ -238,7 +238,7 @@ def test_masked_loss_without_any_pair_is_zero_with_zero_gradient() -> None:
         vectors,
         present=present,
         weights={("a", "b"): 1.0},
-        pair_loss=lambda a, t, _rows: losses.infonce(a, targets=t, scale=_scale(3)),
+        pair_loss=lambda a, t, _rows, _pair: losses.infonce(a, targets=t, scale=_scale(3)),
     )
     assert loss.item() == 0
     (gradient,) = torch.autograd.grad(loss, [vectors["a"]])
