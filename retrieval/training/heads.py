@@ -98,7 +98,7 @@ class HeadsModel(nn.Module):
         *,
         pairs: list[tuple[str, str]],
         initial: float = 1 / 0.07,
-        bias: float = 0.0,
+        bias: float | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

@@ -42,7 +42,8 @@ class Scale(nn.Module):
 
     Args:
         initial: scale at the start; CLIP 1 / 0.07, SigLIP 10.
-        bias: bias at the start; CLIP has none (0, and it cancels in a softmax), SigLIP -10.
+        bias: at the start; SigLIP -10. None for a softmax loss, where it cancels: its gradient
+            would be rounding noise, which AdamW blows up to full steps.
 
     Example:
         >>> scale = Scale(initial=10.0, bias=-10.0)
@@ -50,14 +51,15 @@ class Scale(nn.Module):
         0.0
     """
 
-    def __init__(self, *, initial: float = 1 / 0.07, bias: float = 0.0) -> None:
+    def __init__(self, *, initial: float = 1 / 0.07, bias: float | None = None) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(initial)))
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
+        self.bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
 
     def forward(self, cosines: Tensor) -> Tensor:
         """Turn cosines of any shape into logits of the same shape."""
-        return self.log_scale.clamp(max=_MAX_LOG_SCALE).exp() * cosines + self.bias
+        logits = self.log_scale.clamp(max=_MAX_LOG_SCALE).exp() * cosines
+        return logits if self.bias is None else logits + self.bias
 
 
 def positives_from(groups: Tensor, *, others: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ def _vectors(n: int, *, dim: int = 5, seed: int = 0) -> Tensor:
     return (raw / raw.norm(dim=1, keepdim=True)).requires_grad_(True)
 
 
-def _scale(initial: float, *, bias: float = 0.0) -> losses.Scale:
+def _scale(initial: float, *, bias: float | None = None) -> losses.Scale:
     return losses.Scale(initial=initial, bias=bias).double()
 
 
@@ -60,14 +60,14 @@ def _slow_infonce(
     positives: Tensor | None = None,
     hard: Tensor | None = None,
 ) -> Tensor:
-    n, s, b = len(anchors), scale.log_scale.exp(), scale.bias
+    n, s = len(anchors), scale.log_scale.exp()
     total = torch.zeros((), dtype=torch.float64)
     for i in range(n):
         kept = [j for j in range(n) if j == i or positives is None or not positives[i, j]]
-        row = [s * _dot(anchors[i], targets[j]) + b for j in kept]
-        row += [] if hard is None else [s * _dot(anchors[i], h) + b for h in hard]
-        column = [s * _dot(anchors[j], targets[i]) + b for j in kept]
-        right = s * _dot(anchors[i], targets[i]) + b
+        row = [s * _dot(anchors[i], targets[j]) for j in kept]
+        row += [] if hard is None else [s * _dot(anchors[i], h) for h in hard]
+        column = [s * _dot(anchors[j], targets[i]) for j in kept]
+        right = s * _dot(anchors[i], targets[i])
         total = total + _softmax_loss(right, row) + _softmax_loss(right, column)
     return total / (2 * n)
 

@@ -45,12 +45,19 @@ def make_objective(
     )
 
 
-def make_model(*, seed: int = 0, dropout: float = 0.1) -> HeadsModel:
+def make_model(*, seed: int = 0, dropout: float = 0.1, loss: Loss = "infonce") -> HeadsModel:
     """Heads for pictures and sounds; texts stay where they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         spec = HeadSpec("residual", dim_in=DIM, dim_out=DIM, dim_hidden=32)
-        return HeadsModel({"image": spec, "audio": spec}, pairs=list(PAIRS), dropout=dropout)
+        initial, bias = (10.0, -10.0) if loss == "siglip" else (1 / 0.07, None)
+        return HeadsModel(
+            {"image": spec, "audio": spec},
+            pairs=list(PAIRS),
+            initial=initial,
+            bias=bias,
+            dropout=dropout,
+        )
 
 
 @torch.no_grad()
