@@ -1,4 +1,4 @@
-"""Which index for how many vectors: one table, from measurements (PERFORMANCE 1.2 and 3)."""
+"""Which index for how many vectors: one table, from measurements on two cores."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _hnsw(n: int, *, dim: int, recall: float) -> Plan:
     ef_search = _effort(EF_SEARCH, recall)
     parameters = {"m": M, "ef_construction": 80, "ef_search": int(ef_search)}
     reason = (
-        f"{n:,} vectors: a graph answers in well under a millisecond; ef_search {int(ef_search)} "
+        f"{n:,} vectors: a graph answers in about a millisecond; ef_search {int(ef_search)} "
         f"aims at recall {recall:g} for queries of another modality"
     )
     links_bytes = 2 * M * 4 + 16  # 2m links on the lowest level; few vectors are on higher ones

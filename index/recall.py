@@ -63,7 +63,7 @@ def measure_recall(
     """Measure recall@k of an index against an exact one holding the same vectors.
 
     Ask with queries of the *other* modality: an index that finds its own vectors at 0.99 can miss
-    a third of what text queries look for among images (PERFORMANCE 0.1).
+    a third of what text queries look for among images.
 
     Args:
         candidate: the index to judge.

@@ -1,6 +1,6 @@
 """How bytes reach the disk so that nothing half-written is ever seen, and who may write.
 
-The order of `publish` is the whole trick (DURABILITY 4.2): create in tmp/, write all, fsync the
+The order of `publish` is the whole trick: create in tmp/, write all, fsync the
 file, rename, fsync the directory. A kill between any two steps leaves either nothing or the
 complete file. Each step has a failpoint on both sides, so tests can die exactly there.
 """

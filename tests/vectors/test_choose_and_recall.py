@@ -1,0 +1,125 @@
+"""The table that chooses an index, and recall that counts ties fairly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from index import ExactIndex, Neighbors
+from index.choose import choose, make_index
+from index.errors import InputError
+from index.faiss_index import FaissIndex
+from index.recall import measure_recall, recall_at_k
+
+
+@pytest.mark.parametrize(
+    ("n_vectors", "kind"),
+    [
+        (0, "exact"),
+        (10_000, "exact"),
+        (10_001, "flat"),
+        (50_000, "flat"),
+        (50_001, "hnsw"),
+        (1_000_000, "hnsw"),
+        (1_000_001, "ivf"),
+        (10**9, "ivf"),
+    ],
+)
+def test_the_count_chooses_the_kind(n_vectors, kind):
+    plan = choose(n_vectors, dim=512)
+    assert plan.kind == kind
+    assert plan.reason
+    assert make_index(plan, dim=512).kind == kind
+
+
+def test_recall_one_means_every_vector_is_compared():
+    assert choose(500_000, dim=512, recall=1.0).kind == "flat"
+
+
+def test_a_higher_target_makes_more_effort():
+    efforts = [choose(500_000, dim=64, recall=r).parameters["ef_search"] for r in (0.9, 0.95, 0.99)]
+    assert efforts == sorted(set(efforts))
+    probes = [choose(5 * 10**6, dim=64, recall=r).parameters["n_probes"] for r in (0.9, 0.95, 0.99)]
+    assert probes == sorted(set(probes))
+
+
+def test_less_memory_gives_up_the_graph_then_half_the_bits_then_says_no():
+    graph = choose(100_000, dim=512)
+    lists = choose(100_000, dim=512, memory_bytes=graph.memory_bytes - 1)
+    assert lists.kind == "ivf"
+    half = choose(100_000, dim=512, memory_bytes=lists.memory_bytes - 1)
+    assert (half.kind, half.factory) == ("exact", "SQfp16")
+    with pytest.raises(InputError) as caught:
+        choose(100_000, dim=512, memory_bytes=half.memory_bytes - 1)
+    assert caught.value.code == "too_little_memory"
+    for plan in (graph, lists, half):
+        assert plan.memory_bytes >= 100_000 * 512 * 2
+
+
+def test_a_plan_carries_its_parameters_into_the_index():
+    graph = make_index(choose(100_000, dim=8, recall=0.9), dim=8)
+    assert isinstance(graph, FaissIndex)
+    assert graph.parameters == {"m": 32, "ef_construction": 80, "ef_search": 128}
+
+
+@pytest.mark.parametrize("bad", [{"n_vectors": -1}, {"recall": 0.0}, {"recall": 1.1}, {"dim": 0}])
+def test_arguments_outside_their_limits_are_refused(bad):
+    arguments = {"n_vectors": 10, "dim": 4} | bad
+    with pytest.raises(InputError):
+        choose(arguments.pop("n_vectors"), **arguments)
+
+
+def _neighbors(scores: list[list[float]], counts: list[int]) -> Neighbors:
+    table = np.array(scores, np.float32)
+    return Neighbors(np.zeros(table.shape, np.int64), table, np.array(counts))
+
+
+def test_recall_by_hand_over_two_queries_of_different_length():
+    truth = _neighbors([[0.9, 0.8, 0.7], [0.5, 0.0, 0.0]], [3, 1])
+    found = _neighbors([[0.9, 0.7, 0.6], [0.5, 0.0, 0.0]], [3, 1])
+    # k=3: query 1 has 2 of 3 right, query 2 has 1 of 1 -> 3 of 4
+    assert recall_at_k(found, truth, k=3) == 0.75
+    # k=1: both first answers are right
+    assert recall_at_k(found, truth, k=1) == 1.0
+
+
+def test_another_vector_with_the_same_score_is_as_good():
+    truth = Neighbors(np.array([[1, 2]]), np.array([[0.9, 0.8]], np.float32), np.array([2]))
+    found = Neighbors(np.array([[1, 5]]), np.array([[0.9, 0.8]], np.float32), np.array([2]))
+    assert recall_at_k(found, truth, k=2) == 1.0
+
+
+def test_columns_beyond_the_count_are_no_answers():
+    truth = _neighbors([[-0.5, -0.6]], [2])
+    found = _neighbors([[-0.5, 0.0]], [1])  # the 0 is padding, though it beats -0.6
+    assert recall_at_k(found, truth, k=2) == 0.5
+
+
+def test_where_nothing_is_to_be_found_recall_is_one():
+    nothing = _neighbors([[0.0]], [0])
+    assert recall_at_k(nothing, nothing, k=1) == 1.0
+
+
+def test_tables_that_do_not_fit_are_refused():
+    truth = _neighbors([[0.5]], [1])
+    with pytest.raises(InputError):
+        recall_at_k(truth, truth, k=2)
+
+
+def test_measured_recall_equals_counting_shared_ids(unit_vectors):
+    rows, queries = unit_vectors(3_000, 16, seed=1), unit_vectors(60, 16, seed=2)
+    exact, lists = ExactIndex(16), FaissIndex(16, kind="ivf", n_lists=32, n_probes=3)
+    for ix in (exact, lists):
+        ix.add(rows, ids=np.arange(3_000))
+    truth, found = exact.search(queries, k=10).ids, lists.search(queries, k=10).ids
+    shared = sum(len(set(a) & set(b)) for a, b in zip(truth, found, strict=True))
+    recall = measure_recall(lists, reference=exact, queries=queries, k=10)
+    assert 0.3 < recall < 1.0
+    assert recall == pytest.approx(shared / 600)
+
+
+def test_indexes_of_different_vectors_cannot_be_compared(unit_vectors):
+    a, b = ExactIndex(4), ExactIndex(4)
+    a.add(unit_vectors(2, 4, seed=1), ids=np.array([1, 2]))
+    with pytest.raises(InputError, match="2 ids, the reference 0"):
+        measure_recall(a, reference=b, queries=unit_vectors(1, 4, seed=1), k=1)
