@@ -38,7 +38,12 @@ MIME = {
     ".m4a": "audio/mp4",
 }
 PLURALS = {"image": "pictures", "audio": "sounds", "text": "texts", "video": "videos"}
-SINGULARS = {"image": "a picture", "audio": "a sound", "text": "words", "video": "a video"}
+FINDERS = {
+    "image": "a picture finds",
+    "audio": "a sound finds",
+    "text": "a text finds",
+    "video": "a video finds",
+}
 FOOTER = "Scores are cosines: compare them within one search. This page works without a network."
 POLICY = "default-src 'none'; img-src data: file:; media-src data: file:; style-src 'unsafe-inline'"
 
@@ -133,7 +138,10 @@ def _page(searches: Sequence[SheetSearch], *, title: str, summary: str) -> str:
 
 def _section(search: SheetSearch) -> str:
     hits = "".join(_hit(hit, search=search) for hit in search.hits)
-    found = f'<ol class="hits">{hits}</ol>' if hits else '<p class="none">Nothing found.</p>'
+    kind = search.modality or "any"
+    found = (
+        f'<ol class="hits {kind}s">{hits}</ol>' if hits else '<p class="none">Nothing found.</p>'
+    )
     return (
         f'<section><div class="query"><p class="way">{_way(search)}</p>'
         f"{_query(search)}{_verdict(search)}</div>{found}</section>"
@@ -142,7 +150,8 @@ def _section(search: SheetSearch) -> str:
 
 def _way(search: SheetSearch) -> str:
     wanted = PLURALS[search.modality] if search.modality else "anything"
-    return f"{SINGULARS[search.query_modality]} finds {wanted}"
+    finder = "words find" if search.kind == "text" else FINDERS[search.query_modality]
+    return f"{finder} {wanted}"
 
 
 def _verdict(search: SheetSearch) -> str:

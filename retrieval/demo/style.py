@@ -4,10 +4,11 @@ from __future__ import annotations
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f5f2; --card: #ffffff; --ink: #1d1d1f; --soft: #6b6a66;
-  --line: #e4e2dc; --accent: #b4541a; --good: #1f7a4a; --bad: #b3261e; --tile: #faf9f6; }
+  --line: #e4e2dc; --accent: #b4541a; --good: #1f7a4a; --bad: #b3261e; --tile: #faf9f6;
+  --frame: #ffffff; }
 @media (prefers-color-scheme: dark) { :root { --page: #141416; --card: #1e1e21; --ink: #f0efec;
   --soft: #a09e98; --line: #313135; --accent: #f0a06a; --good: #6fcf97; --bad: #ff8a80;
-  --tile: #27272b; } }
+  --tile: #27272b; --frame: #27272b; } }
 * { box-sizing: border-box; margin: 0; }
 body { background: var(--page); color: var(--ink); padding: 0 20px 48px;
   font: 16px/1.5 ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
@@ -36,12 +37,14 @@ section { display: grid; grid-template-columns: 220px minmax(0, 1fr); gap: 28px;
   background: var(--tile); border: 1px solid var(--line); }
 .query .tile { max-width: 180px; }
 .expected .tile { border-color: var(--good); box-shadow: 0 0 0 1px var(--good); }
-img { width: 100%; height: 100%; object-fit: contain; background: #ffffff; }
+img { max-width: 100%; max-height: 100%; background: #ffffff; }
 svg { width: 56%; max-height: 50%; color: var(--accent); opacity: 0.75; }
 audio { width: calc(100% - 12px); height: 34px; margin-top: 12px; }
-blockquote { align-self: stretch; padding: 10px 12px; font: 13px/1.42 Georgia, "Noto Serif", serif;
-  overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical;
-  -webkit-line-clamp: 7; }
+li.text .tile, .query .tile:has(blockquote) { aspect-ratio: auto; justify-content: flex-start; }
+.texts li { display: flex; flex-direction: column; } .texts .tile { flex: 1; }
+blockquote { align-self: stretch; padding: 12px 13px; overflow-wrap: anywhere;
+  font: 13px/1.45 Georgia, "Noto Serif", serif; }
+.tile:has(img) { background: var(--frame); }
 .plain { color: var(--soft); }
 .name { margin-top: 8px; font-size: 13px; line-height: 1.3; overflow-wrap: anywhere; }
 .score { color: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
@@ -50,7 +53,11 @@ blockquote { align-self: stretch; padding: 10px 12px; font: 13px/1.42 Georgia, "
   body { padding: 0 12px 32px; } header { padding: 28px 4px 16px; }
   section { grid-template-columns: minmax(0, 1fr); gap: 16px; padding: 16px; border-radius: 14px; }
   .query .tile { max-width: 140px; }
-  .hits { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 12px; }
+  .hits { grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 12px; }
+  .hits.audios { grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); }
+  .audios .tile { aspect-ratio: 3 / 2; }
+  .hits.texts { grid-template-columns: minmax(0, 1fr); gap: 18px; }
+  blockquote { font-size: 15px; }
 }
 @media print { body { background: #ffffff; } section { break-inside: avoid; }
   audio { display: none; } }
