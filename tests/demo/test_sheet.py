@@ -14,7 +14,7 @@ from retrieval.demo.sheet import EMBED_MAX_BYTES, SheetSearch, write_sheet
 from retrieval.errors import StorageError
 from retrieval.types import Hit
 
-HOSTILE = '<script>alert("x")</script>\' onerror=alert(1) &amp; \x1b[31m\u202ename'
+HOSTILE = '" onerror=alert(1) a="\' onload=alert(2) <script>alert("x")</script>\' onerror=alert(1) &amp; \x1b[31m\u202ename'
 
 
 class Page(HTMLParser):
@@ -124,6 +124,10 @@ def test_hostile_names_texts_queries_and_titles_are_only_text(tmp_path: Path) ->
     handlers = {key for _, keys in page.elements for key in keys if key.startswith("on")}
     assert handlers == set()
     assert HOSTILE in "".join(page.texts)
+    assert {keys["alt"] for keys in page.all("img")} == {image.name}
+    assert [keys["title"] for keys in page.all("p") if "title" in keys] == [
+        *(str(image), f"/nowhere/{HOSTILE}.txt")
+    ]
 
 
 def test_a_name_that_is_not_utf_8_does_not_stop_the_page(tmp_path: Path) -> None:
