@@ -14,7 +14,9 @@ from retrieval.demo.sheet import EMBED_MAX_BYTES, SheetSearch, write_sheet
 from retrieval.errors import StorageError
 from retrieval.types import Hit
 
-HOSTILE = '" onerror=alert(1) a="\' onload=alert(2) <script>alert("x")</script>\' onerror=alert(1) &amp; \x1b[31m\u202ename'
+HOSTILE = (
+    '" onerror=alert(1) a="\' onload=alert(2) <script>alert("x")</script> &amp; \x1b[31m\u202ename'
+)
 
 
 class Page(HTMLParser):
@@ -126,7 +128,7 @@ def test_hostile_names_texts_queries_and_titles_are_only_text(tmp_path: Path) ->
     assert HOSTILE in "".join(page.texts)
     assert {keys["alt"] for keys in page.all("img")} == {image.name}
     assert [keys["title"] for keys in page.all("p") if "title" in keys] == [
-        *(str(image), f"/nowhere/{HOSTILE}.txt")
+        *(str(image), f"/nowhere/{HOSTILE}.txt", str(image))
     ]
 
 
