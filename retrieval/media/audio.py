@@ -276,7 +276,8 @@ def to_mono(frame: AudioFrame) -> Samples:
         raw = raw.astype(np.float32) / 128 - 1
     elif raw.dtype.kind == "i":
         raw = raw.astype(np.float32) / float(1 << (8 * raw.dtype.itemsize - 1))
-    mono = np.ascontiguousarray(raw.mean(axis=0), dtype=np.float32)
+    mixed = raw[0] if len(raw) == 1 else raw.mean(axis=0)
+    mono = np.ascontiguousarray(mixed, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise BadMediaError(
             "the sound holds samples that are not numbers (NaN or infinite); export it again",

@@ -97,6 +97,8 @@ def open_container(file: io.BufferedIOBase, *, format: str, what: str) -> InputC
         "codec_whitelist": ",".join(sorted(_CODECS)),
         "max_pixels": str(_MAX_PIXELS),
     }
+    if demuxer == "mov" and _lacks_moov(file):
+        raise _cut(format, what)
     file.seek(0)
     try:
         return av.open(
@@ -108,11 +110,9 @@ def open_container(file: io.BufferedIOBase, *, format: str, what: str) -> InputC
             io_open=_refuse,
             buffer_size=1 << 16,
         )
+    except av.error.EOFError as error:
+        raise _cut(format, what) from error
     except av.error.FFmpegError as error:
-        early = isinstance(error, av.error.EOFError) or _lacks_moov(file, demuxer)
-        if early:
-            text = f"the {format.upper()} {what} ends too early; copy it again"
-            raise BadMediaError(text, code="truncated") from error
         text = f"the {format.upper()} {what} cannot be opened ({_say(error)}); re-encode it"
         raise BadMediaError(text, code="corrupt") from error
 
@@ -146,10 +146,13 @@ def _refuse(url: str, *_: object) -> NoReturn:
     raise PermissionError(f"a media file asked for another file: {url[:200]}")
 
 
-def _lacks_moov(file: io.BufferedIOBase, demuxer: str) -> bool:
-    """Say whether a file of the ISO base media family lost its index (a cut upload)."""
-    if demuxer != "mov":
-        return False
+def _cut(format: str, what: str) -> BadMediaError:
+    text = f"the {format.upper()} {what} ends too early; copy it again"
+    return BadMediaError(text, code="truncated")
+
+
+def _lacks_moov(file: io.BufferedIOBase) -> bool:
+    """Say whether a file of the ISO base media family lost its index, or a part of it."""
     end = file.seek(0, io.SEEK_END)
     position = 0
     while position + 8 <= end:

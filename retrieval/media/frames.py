@@ -63,10 +63,10 @@ def pick_frames(frames: Iterable[tuple[float, VideoFrame]], *, spec: MediaSpec) 
         if time_s < due_s and not (cut and time_s >= due_s - every_s + gap_s):
             continue
         shots.append(Shot(time_s, to_pixels(frame, spec=spec)))
-        due_s, cut = time_s + every_s, False
         if len(shots) > MAX_FRAMES:
             shots = shots[::2]
             every_s, gap_s = every_s * 2, gap_s * 2
+        due_s, cut = time_s + every_s, False
     return sorted(shots, key=lambda shot: shot.time_s)
 
 

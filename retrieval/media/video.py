@@ -28,7 +28,7 @@ LONG_S = 20 * 60
 MAX_PIXELS = 64_000_000
 
 _SEEK_FRAMES = 240  # of a long video; each costs a seek and a few decoded frames
-_MIN_BITS_PER_S = 1_000  # a header that claims less lies about the duration
+_MIN_BITS_PER_S = 100  # a header that claims less lies about the duration
 _MAX_ERRORS = 500
 _PROBE_PACKETS = 600
 
@@ -62,7 +62,8 @@ def load_video(file: io.BufferedIOBase, *, format: str, spec: MediaSpec) -> Deco
             )
         duration_s = _plausible_duration_s(container, file)
         film = _Film(container, stream, spec=spec)
-        shots = film.shots(duration_s)
+        dense = _has_dense_keyframes(file, format=format, within_s=spec.frame_every_s)
+        shots = film.shots(duration_s, dense_keyframes=dense)
         size = (stream.codec_context.width, stream.codec_context.height)
         if film.rotation % 180:
             size = (size[1], size[0])
@@ -111,6 +112,24 @@ def _sound_parts(
     return windows(sound, spec=spec), set(sound.flags)
 
 
+def _has_dense_keyframes(file: io.BufferedIOBase, *, format: str, within_s: float) -> bool:
+    """Look at the first packets, undecoded; a video that ends among them is decoded in full."""
+    import av
+
+    times: list[float] = []
+    with open_container(file, format=format, what="video") as container:
+        stream = video_stream(container)
+        packets = container.demux(stream) if stream else iter(())
+        try:
+            for _ in range(_PROBE_PACKETS):
+                packet = next(packets)
+                if packet.is_keyframe and packet.pts is not None and packet.time_base:
+                    times.append(float(packet.pts * packet.time_base))
+        except (StopIteration, av.error.FFmpegError):
+            return False
+    return len(times) > 2 and float(np.diff(sorted(times)).max()) <= within_s
+
+
 def _plausible_duration_s(container: InputContainer, file: io.BufferedIOBase) -> float | None:
     """Tell the header's duration, unless it is missing or the file is too small for it."""
     if not container.duration or container.duration <= 0:
@@ -138,22 +157,22 @@ class _Film:
         self._n_refused = 0
         self._n_errors = 0
 
-    def shots(self, duration_s: float | None) -> list[Shot]:
+    def shots(self, duration_s: float | None, *, dense_keyframes: bool) -> list[Shot]:
         """Take the pictures, at least one.
 
         Raises:
             BadMediaError: `too_many_pixels`, `too_long`, `no_decodable_frames`.
         """
         long = duration_s is not None and duration_s > LONG_S
-        found = self._by_seeking(duration_s or 0.0) if long else self._in_order()
+        found = self._by_seeking(duration_s) if long else self._in_order(dense_keyframes)
         shots = pick_frames(found, spec=self._spec)
         if not shots:
             raise self._nothing(long=long)
         return shots
 
-    def _in_order(self) -> Iterator[_Timed]:
+    def _in_order(self, dense_keyframes: bool) -> Iterator[_Timed]:
         context = self._stream.codec_context
-        if self._widest_keyframe_gap_s() <= self._spec.frame_every_s:
+        if dense_keyframes:
             context.skip_frame = "NONKEY"  # 10 to 20 times faster, and dense enough
         for frame in self._frames():
             if self._spent() > FRAMES_BUDGET_S / 2 and context.skip_frame != "NONKEY":
@@ -212,25 +231,6 @@ class _Film:
             return
         self.rotation = frame.rotation
         yield max(0.0, float(frame.time or 0.0) - self._begin_s), frame
-
-    def _widest_keyframe_gap_s(self) -> float:
-        """Look at the first packets, undecoded."""
-        times: list[float] = []
-        last_s = 0.0
-        try:
-            for n_packets, packet in enumerate(self._container.demux(self._stream)):
-                if packet.pts is None or packet.time_base is None:
-                    continue
-                last_s = max(last_s, float(packet.pts * packet.time_base))
-                if packet.is_keyframe:
-                    times.append(float(packet.pts * packet.time_base))
-                if n_packets >= _PROBE_PACKETS:
-                    break
-            self._container.seek(0 if self._begin_s >= 0 else int(self._begin_s * 1_000_000))
-        except self._error:
-            self._container.seek(0)
-        edges = np.array([*sorted(times), last_s])
-        return float(np.diff(edges).max()) if len(edges) > 1 else float("inf")
 
     def _spent(self) -> float:
         return time.monotonic() - self._started

@@ -131,20 +131,27 @@ def sound(
             art.width = art.height = 32
             art.pix_fmt = "rgb24"
             art.disposition = av.stream.Disposition.attached_pic
-        add_sound(container, codec=codec, samples=samples, rate_hz=rate_hz, art=art)
+        stream = sound_stream(container, codec=codec, samples=samples, rate_hz=rate_hz)
+        if art is not None:
+            frame = av.VideoFrame.from_ndarray(pixels(size=(32, 32)), format="rgb24")
+            for packet in [*art.encode(frame), *art.encode()]:
+                container.mux(packet)
+        encode_sound(container, stream, samples=samples)
     return path
 
 
-def add_sound(container, *, codec: str, samples: np.ndarray, rate_hz: int, art=None) -> None:
-    """Encode samples [T, C] into an open container, with cover art first if a stream is given."""
+def sound_stream(container, *, codec: str, samples: np.ndarray, rate_hz: int):
+    """Add a stream that fits samples [T, C]; all streams come before the first packet."""
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
     stream = container.add_stream(codec, rate=rate_hz, layout=layout)
     if codec.startswith("wma"):
         stream.bit_rate = 128_000  # these encoders have no default of their own
-    if art is not None:
-        frame = av.VideoFrame.from_ndarray(pixels(size=(32, 32)), format="rgb24")
-        for packet in [*art.encode(frame), *art.encode()]:
-            container.mux(packet)
+    return stream
+
+
+def encode_sound(container, stream, *, samples: np.ndarray) -> None:
+    """Encode float samples [T, C] into a stream of an open container."""
+    rate_hz, layout = stream.rate, stream.layout.name
     resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate_hz)
     packed = np.ascontiguousarray(samples.reshape(1, -1))
     frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
@@ -195,6 +202,9 @@ def video(
             # No keyframes at cuts: a test of scene changes must not get them for nothing.
             stream.options = {"sc_threshold": "0", "preset": "ultrafast"}
         frames = [s for s in scenes for _ in range(round(scene_s * fps))]
+        samples = tone(seconds=len(frames) / fps, rate_hz=48_000)
+        if with_sound:
+            track = sound_stream(container, codec="aac", samples=samples, rate_hz=48_000)
         for position, colour in enumerate(frames):
             frame = av.VideoFrame.from_image(Image.new("RGB", size, colour))
             frame.pts, frame.time_base = position, Fraction(1, fps)
@@ -203,8 +213,7 @@ def video(
         for packet in stream.encode():
             container.mux(packet)
         if with_sound:
-            samples = tone(seconds=len(frames) / fps, rate_hz=48_000)
-            add_sound(container, codec="aac", samples=samples, rate_hz=48_000)
+            encode_sound(container, track, samples=samples)
     return path
 
 
