@@ -118,7 +118,6 @@ class Collector:
             if not reuse and old and reader.paths_by_hash([old]) == {old: [found.path]}:
                 before = reader.items_by_hash(old)
                 reuse = {record: id_ for record, (id_, _) in before.items()}
-        self._n_changed += bool(reuse)
         self._new_contents.add(loaded.content_hash)
         self._take_items(loaded, reuse)
 
@@ -128,6 +127,7 @@ class Collector:
             by_record[part.record].append(part)
         for record, parts in by_record.items():
             item_id = reuse.get(record, 0)
+            self._n_changed += bool(item_id)
             if not item_id:
                 item_id, self._next_item_id = self._next_item_id, self._next_item_id + 1
             self._items[item_id] = ItemRecord(

@@ -137,7 +137,7 @@ def _best_rate(
     """Find the ratio of sample rates at which the sounds give the reference vectors best."""
     best = (1.0, -1.0)
     for factor in sorted({a / b for a in _RATES for b in _RATES if a != b}):
-        stretched = [_stretch(sound, factor) for sound in sounds if isinstance(sound, np.ndarray)]
+        stretched = [_stretch(np.asarray(sound, np.float32), factor) for sound in sounds]
         found = _agreement(encoder.encode(stretched, modality="audio"), reference)
         if found > best[1]:
             best = (factor, found)

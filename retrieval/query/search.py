@@ -57,7 +57,9 @@ def _search_space(
     plan: SpaceQuery, query: Query, *, reader: Reader, generation: Generation, excluded: set[int]
 ) -> Best:
     """Find the best part of each of the best items; asks for more parts until there are k items."""
-    opened = generation.spaces[plan.space.id]
+    opened = generation.spaces.get(plan.space.id)
+    if opened is None:  # nothing was ever added to this space
+        return {}
     allowed = _allowed(plan, query.modality, reader=reader, generation=generation)
     wanted = query.k + len(excluded)
     n_parts = min(_PARTS_PER_ITEM * wanted, len(opened))
