@@ -13,7 +13,7 @@ from index.types import Ids, Mask, Neighbors, Vectors
 
 MAX_QUERIES = 256
 MAX_SCORES = 1 << 22  # 16 MiB of float32 at a time, however many queries and vectors there are
-WIDENED_BYTES = 1 << 22
+WIDENED_BYTES = 1 << 25
 GATHER_BELOW = 4
 
 
@@ -92,7 +92,7 @@ class _Piece:
 def _pieces(blocks: list[Block], *, n_queries: int) -> Iterator[_Piece]:
     for block in blocks:
         row_bytes = 4 * block.rows.shape[1]
-        # float16 rows are widened into a copy, so they come in pieces that stay in the cache
+        # float16 rows are widened into a copy, which must not become as large as the block
         most = len(block.rows) if block.scales is None else WIDENED_BYTES // row_bytes
         step = max(1, min(MAX_SCORES // n_queries, most))
         for start in range(0, len(block.rows), step):
