@@ -19,6 +19,8 @@ from index.scan import Block, scan
 from index.topk import Candidates, pair_scores, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
+RESCORED_ROWS = 16_384
+
 
 class FaissIndex(Index):
     """Search with faiss on the CPU.
@@ -170,8 +172,12 @@ class FaissIndex(Index):
     def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:
         at_query, at_column = np.nonzero(positions >= 0)
         there = positions[at_query, at_column]
-        rows = self._back.rows(there)
-        scores = pair_scores(queries, rows, at_query=at_query, at_row=np.arange(len(there)))
+        scores = np.empty(len(there), np.float32)
+        for start in range(0, len(there), RESCORED_ROWS):  # rows are copied: not all at once
+            here = slice(start, start + RESCORED_ROWS)
+            rows = self._back.rows(there[here])
+            places = np.arange(len(rows))
+            scores[here] = pair_scores(queries, rows, at_query=at_query[here], at_row=places)
         return Candidates(at_query, self._table.ids[there], scores)
 
     def _scan(self, queries: Vectors, *, k: int, wanted: Mask | None) -> Neighbors:
