@@ -3,18 +3,19 @@
 Run it again when a source changes; what it writes depends on nothing else:
 
     python benchmarks/demo_set/build.py --grocery DIR --clothing DIR --esc10 DIR \\
-        --openclipart DIR --fluent DIR --skimage DIR --scipy DIR --sklearn DIR --sonicpi DIR \\
+        --openclipart DIR --twemoji DIR --skimage DIR --scipy DIR --sklearn DIR --sonicpi DIR \\
         --soundfont FluidR3_GM.sf2
 
 Each DIR is the folder that the locators of recipe.csv start from: the data sets as published, the
-Debian packages openclipart-svg, sonic-pi-samples and fluid-soundfont-gm, `assets` of the npm
-package @lobehub/fluent-emoji-3d 1.1.0 (Microsoft's 3D emoji as WebP), and the picture folders of
-the wheels of scikit-image 0.17.2, scipy 1.9.3 and scikit-learn 1.5.2. Needs rsvg-convert and
-fluidsynth.
+Debian packages openclipart-svg, sonic-pi-samples and fluid-soundfont-gm, the npm package
+@twemoji/svg 15.0.0, and the picture folders of the wheels of scikit-image 0.17.2, scipy 1.9.3 and
+scikit-learn 1.5.2. Needs rsvg-convert and fluidsynth.
 
 The texts are written by hand in retrieval/demo/media/texts, and the searches by hand in demo.json:
-both are kept. None of the files may be used to train the starter model. Of openclipart and Sonic Pi
-only files whose md5(file name) begins with 0 are taken, because the others are training data.
+both are kept; some pictures were drawn by hand in drawings/. None of the files may be used to train
+the starter model. Of openclipart, Sonic Pi and Twemoji only files whose md5(name) begins with 0 are
+taken, because the others are training data (for an emoji: md5 of `1f415.svg`, `1f415.png`,
+`emoji_u1f415.svg` or `emoji_u1f415.png`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from sources import Credit, credit
 
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parents[1] / "retrieval" / "demo"
-PICTURES = ["grocery", "clothing", "openclipart", "fluent", "skimage", "scipy", "sklearn"]
+PICTURES = ["grocery", "clothing", "openclipart", "twemoji", "skimage", "scipy", "sklearn"]
 SOUNDS = ["esc10", "sonicpi"]
 MODALITIES = {"images": "image", "sounds": "audio", "texts": "text"}
 OWN = Credit("written for crossfind", "the crossfind authors", "CC0-1.0")
@@ -84,7 +85,8 @@ def _write_media(row: dict[str, str], *, options: argparse.Namespace) -> Credit:
         if wanted:
             save_sound(_play(locator, soundfont=options.soundfont), target)
         return credit(kind, locator, options.soundfont)
-    source = _find(getattr(options, kind), kind=kind, locator=locator)
+    folder = HERE / "drawings" if kind == "drawn" else getattr(options, kind)
+    source = _find(folder, kind=kind, locator=locator)
     if wanted and target.suffix == ".ogg":
         save_sound(read_sound(source), target)
     elif wanted:
@@ -100,9 +102,9 @@ def _play(locator: str, *, soundfont: Path) -> object:
 
 
 def _find(folder: Path, *, kind: str, locator: str) -> Path:
-    """Return the one source file; clothing and fluent are named by the beginning of their name."""
-    if kind == "fluent":
-        return folder / f"{locator}.webp"
+    """Return the one source file; clothing is named by the beginning of its name."""
+    if kind == "twemoji":
+        return folder / f"{locator}.svg"
     if kind == "clothing":
         (found,) = folder.glob(f"{locator}*")
         return found

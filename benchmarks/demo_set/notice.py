@@ -10,7 +10,7 @@ The demo set of crossfind: pictures, sounds and short texts that are there to be
 Every file below was scaled down, trimmed or levelled and written in a compact format; nothing
 else was changed. Sources whose licence asks for its text to be kept are named with it at the
 end. No file of this set was used to train the starter model; other tunes played with the same
-soundfont were, and other pictures of the same shops and wardrobes. Names are those the
+soundfont were, and other pictures of the same collections. Names are those the
 collections give.
 
 file | source | author | licence
@@ -38,11 +38,10 @@ Licences
 
 CC0-1.0        https://creativecommons.org/publicdomain/zero/1.0/
 CC-BY-2.0      https://creativecommons.org/licenses/by/2.0/
-CC-BY-3.0      https://creativecommons.org/licenses/by/3.0/
+CC-BY-4.0      https://creativecommons.org/licenses/by/4.0/
 public-domain  dedicated to the public domain, or free of copyright, as the source says
 MIT            the text below, with these copyright lines:
                Grocery Store Dataset: Copyright (c) 2019 Marcus Klasson
-               Fluent Emoji: Copyright (c) Microsoft Corporation
                FluidR3 GM: Copyright (c) 2000-2002, 2008 Frank Wen; Copyright (c) 2008 Toby Smithe
 
 {MIT}"""

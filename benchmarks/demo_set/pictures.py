@@ -59,7 +59,9 @@ def _on_white(picture: Image.Image) -> Image.Image:
 
 
 def _trim(picture: Image.Image) -> Image.Image:
-    """Cut the empty border of a drawing down to 4 % of its longer side."""
+    """Cut the empty border of a drawing, if it has one, down to 4 % of its longer side."""
     box = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
+    if box == (0, 0, *picture.size):
+        return picture
     drawing = picture.crop(box)
     return ImageOps.expand(drawing, border=round(0.04 * max(drawing.size)), fill="white")

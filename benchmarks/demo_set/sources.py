@@ -63,8 +63,11 @@ def credit(kind: str, locator: str, file: Path) -> Credit:  # noqa: PLR0911 - a 
         case "openclipart":
             name = f"Open Clip Art Library 0.18, {locator}"
             return Credit(name, _clipart_author(file), "public-domain")
-        case "fluent":
-            return Credit(f"Fluent Emoji (3D), {locator}", "Microsoft Corporation", "MIT")
+        case "twemoji":
+            name = f"Twemoji 15, {locator}.svg, https://github.com/jdecked/twemoji"
+            return Credit(name, "Twitter, Inc and other contributors", "CC-BY-4.0")
+        case "drawn":
+            return Credit("drawn for crossfind", "the crossfind authors", "CC0-1.0")
         case "esc10":
             return _esc10(locator, file)
         case "fluidsynth":

@@ -34,7 +34,7 @@ class DemoItem:
     """One file of the demo set.
 
     Attributes:
-        name: path below the media folder, with slashes, e.g. `images/dog.webp`.
+        name: path below the media folder, with slashes, e.g. `images/cow.webp`.
         modality: image, audio or text.
         concept: the everyday thing it shows, sounds like or speaks of.
         source, author, licence: whom it is owed to; the same as in NOTICE.

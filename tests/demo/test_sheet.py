@@ -68,13 +68,13 @@ def _page(tmp_path: Path, *searches: SheetSearch, **more: str) -> tuple[str, Pag
 
 def test_a_small_picture_is_inside_the_page_byte_for_byte(tmp_path: Path) -> None:
     demo = load_demo()
-    path = demo.path("images/dog.webp")
+    path = demo.path("images/cow.webp")
     _, page = _page(tmp_path, _search(_hit(path)))
     source = page.all("img")[0]["src"] or ""
     head, data = source.split(",")
     assert head == "data:image/webp;base64"
     assert base64.b64decode(data) == path.read_bytes()
-    assert page.all("img")[0]["alt"] == "dog.webp"
+    assert page.all("img")[0]["alt"] == "cow.webp"
 
 
 def test_a_sound_gets_a_player_with_controls_that_does_not_start_by_itself(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_format_that_browsers_do_not_show_is_named_not_embedded(tmp_path: Path
 
 def test_hostile_names_texts_queries_and_titles_are_only_text(tmp_path: Path) -> None:
     image = tmp_path / f"{HOSTILE.replace('/', '')}.webp"
-    image.write_bytes(load_demo().path("images/dog.webp").read_bytes())
+    image.write_bytes(load_demo().path("images/cow.webp").read_bytes())
     searches = [
         _search(_hit(image), query=HOSTILE),
         _search(_hit(f"/nowhere/{HOSTILE}.txt", "text", text=HOSTILE * 3)),
