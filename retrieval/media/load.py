@@ -12,6 +12,9 @@ from retrieval.media.scan import Found
 from retrieval.media.source import ChangedError, Source, open_source, read_small
 from retrieval.types import Loaded, LoadedPart, MediaSpec
 
+MAX_PICTURE_BYTES = 512 << 20
+"""Larger pictures are refused: the whole file has to fit into the child."""
+
 _MAX_CAPTION_BYTES = 1 << 20
 
 
@@ -112,14 +115,13 @@ def _all_bytes(source: Source) -> bytes:
     if source.data is not None:
         return source.data
     source.file.seek(0)
-    limit = 512 << 20
-    if source.stamp.st_size > limit:
+    if source.stamp.st_size > MAX_PICTURE_BYTES:
         raise BadMediaError(
-            f"the picture has {source.stamp.st_size:,} bytes; the limit is {limit:,}; "
+            f"the picture has {source.stamp.st_size:,} bytes; the limit is {MAX_PICTURE_BYTES:,}; "
             "scale it down",
             code="too_many_bytes",
         )
-    return source.file.read(limit)
+    return source.file.read(MAX_PICTURE_BYTES)
 
 
 def _with_caption(loaded: Loaded, path: str, *, spec: MediaSpec) -> Loaded:

@@ -164,7 +164,11 @@ class _Film:
             BadMediaError: `too_many_pixels`, `too_long`, `no_decodable_frames`.
         """
         long = duration_s is not None and duration_s > LONG_S
-        found = self._by_seeking(duration_s) if long else self._in_order(dense_keyframes)
+        found = (
+            self._by_seeking(duration_s)
+            if duration_s is not None and long
+            else self._in_order(dense_keyframes)
+        )
         shots = pick_frames(found, spec=self._spec)
         if not shots:
             raise self._nothing(long=long)

@@ -171,6 +171,8 @@ def _part(
         if not 0 < length <= longest or len(payload) != length or not np.isfinite(payload).all():
             raise ValueError("audio window")
     elif modality == "text":
+        if first + length > len(text):
+            raise ValueError("text range")
         payload = text[first : first + length].decode("utf-8")
     else:
         raise ValueError("modality of a part")

@@ -26,6 +26,15 @@ def load(path: Path, *, spec: MediaSpec = SPEC) -> Loaded:
     return loaded
 
 
+def outcome(path: Path) -> str:
+    """Load a file that may be anything; `ok` or the code of the refusal."""
+    try:
+        load(path)
+    except BadMediaError as error:
+        return error.code
+    return "ok"
+
+
 def refusal(path: Path) -> BadMediaError:
     with pytest.raises(BadMediaError) as caught:
         load(path)
@@ -216,10 +225,7 @@ def test_noise_inside_a_sound_gives_samples_or_a_refusal(tmp_path, suffix, codec
     path = media_files.sound(tmp_path / f"a.{suffix}", codec=codec)
     place = int(np.random.default_rng(seed).integers(8, path.stat().st_size - 60))
     media_files.scramble(path, first=place, last=place + 50, seed=seed)
-    try:
-        load(path)
-    except BadMediaError as error:
-        assert error.code in (
-            "no_audio", "corrupt", "truncated", "too_short", "not_audio", "bad_sample_rate",
+    assert outcome(path) in (
+            "ok", "no_audio", "corrupt", "truncated", "too_short", "not_audio", "bad_sample_rate",
             "too_many_channels", "no_video",
         )  # fmt: skip

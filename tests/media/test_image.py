@@ -32,6 +32,15 @@ def square(path: Path, *, spec: MediaSpec = SPEC) -> np.ndarray:
     return part.payload
 
 
+def outcome(path: Path) -> str:
+    """Load a file that may be anything; `ok` or the code of the refusal."""
+    try:
+        square(path)
+    except BadMediaError as error:
+        return error.code
+    return "ok"
+
+
 def refusal(path: Path, *, spec: MediaSpec = SPEC) -> BadMediaError:
     with pytest.raises(BadMediaError) as caught:
         load(path, spec=spec)
@@ -112,10 +121,7 @@ def test_noise_inside_a_picture_gives_pixels_or_a_refusal(tmp_path, suffix, seed
     path = media_files.picture(tmp_path / f"a.{suffix}", size=(80, 60), seed=1)
     place = np.random.default_rng(seed).integers(8, path.stat().st_size - 20)
     media_files.scramble(path, first=int(place), last=int(place) + 20, seed=seed)
-    try:
-        square(path)
-    except BadMediaError as error:
-        assert error.code in ("truncated", "corrupt", "not_an_image", "too_many_pixels")
+    assert outcome(path) in ("ok", "truncated", "corrupt", "not_an_image", "too_many_pixels")
 
 
 def test_a_png_named_jpg_is_indexed_as_png(tmp_path):

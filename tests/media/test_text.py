@@ -75,7 +75,7 @@ def test_text_without_spaces_is_cut_too():
         (b"\xff\xfe" + "grün 犬".encode("utf-16-le"), "grün 犬"),
         (b"\xfe\xff" + "grün 犬".encode("utf-16-be"), "grün 犬"),
         ("grün".encode("latin-1"), "grün"),
-        ("“grün” › 5 €".encode("cp1252"), "“grün” › 5 €"),
+        ("“grün” — 5 €".encode("cp1252"), "“grün” — 5 €"),
         (b"a\0b\0c", "abc"),
         ("犬".encode()[:-1] and b"dog \xe7\x8a", "dog "),
         (b"a\xed\xa0\x80b", "a\ufffdb"),
