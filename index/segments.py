@@ -123,19 +123,7 @@ def write_segment(
     if target.exists():
         raise InputError(f"{target} exists; a segment is written once", code="segment_exists")
     body = _body_bytes(vectors, ids=ids, header=header)
-
-    def write(sink: BinaryIO) -> None:
-        writer = _SegmentWriter(sink)
-        writer.write(header.pack())
-        checksums = []
-        for start in range(0, len(body), BLOCK_BYTES):
-            block = body[start : start + BLOCK_BYTES]
-            checksums.append(zlib.crc32(block))
-            writer.write(block)
-        writer.write(struct.pack(f"<{len(checksums)}I", *checksums))
-        sink.write(writer.digest())
-
-    sha256 = publish(target, tmp=tmp, write=write)
+    sha256 = publish(target, tmp=tmp, write=lambda sink: _write_file(sink, header, body))
     return SegmentInfo(
         target.name,
         len(ids),
@@ -146,19 +134,15 @@ def write_segment(
     )
 
 
-class _SegmentWriter:
-    """Hash what goes by, for the footer."""
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self._hash = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._hash.update(data)
-        self._sink.write(data)
-
-    def digest(self) -> bytes:
-        return self._hash.digest()
+def _write_file(sink: BinaryIO, header: _Header, body: memoryview) -> None:
+    blocks = list(_chunks(body))
+    table = struct.pack(f"<{len(blocks)}I", *map(zlib.crc32, blocks))
+    running = hashlib.sha256()
+    parts: list[bytes | memoryview] = [header.pack(), *blocks, table]
+    for part in parts:
+        running.update(part)
+        sink.write(part)
+    sink.write(running.digest())
 
 
 def _new_header(vectors: Vectors, *, ids: Ids, fingerprint: str, dtype: str) -> _Header:

@@ -254,10 +254,10 @@ class WriterLock:
             raise storage_error(error, doing=f"open the lock {self._path}") from error
         try:
             self._lock(fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd = fd
+            self._fd = fd
+        finally:
+            if self._fd is None:
+                os.close(fd)
         return self
 
     def __exit__(
