@@ -187,8 +187,9 @@ def _times(hit: Hit) -> str:
 
 
 def _name(path: str) -> str:
-    # A break may come behind each underscore, so that long names fit narrow tiles.
-    return escape(os.path.basename(path)).replace("_", "_<wbr>")
+    # A break may come behind each underscore and before the suffix: long names fit narrow tiles.
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    return escape(stem).replace("_", "_<wbr>") + "<wbr>" * bool(suffix) + escape(suffix)
 
 
 def _media(path: str, *, modality: Modality, text: str | None) -> str:

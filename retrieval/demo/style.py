@@ -30,7 +30,7 @@ section { display: grid; grid-template-columns: 220px minmax(0, 1fr); gap: 28px;
 .verdict { display: inline-block; margin-top: 12px; padding: 1px 10px; border-radius: 99px;
   border: 1px solid currentColor; font-size: 12px; font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); } .none { color: var(--soft); }
-.hits { list-style: none; padding: 0; display: grid; gap: 16px;
+.hits { list-style: none; padding: 0; display: grid; gap: 16px; align-content: start;
   grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }
 .tile { position: relative; display: flex; flex-direction: column; justify-content: center;
   align-items: center; aspect-ratio: 1; overflow: hidden; border-radius: 12px;
