@@ -106,6 +106,7 @@ def save_model_file(path: Path, *, model: ModelFile) -> None:
 
     _check_tensors(model, path=path)
     info = {
+        "format": FORMAT,
         "version": FORMAT_VERSION,
         "base": model.base,
         "base_fingerprint": model.base_fingerprint,
@@ -114,7 +115,8 @@ def save_model_file(path: Path, *, model: ModelFile) -> None:
         "fingerprint": model.fingerprint,
     }
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
-    raw = save(tensors, metadata={"format": FORMAT, "info": json.dumps(info, sort_keys=True)})
+    # One key only: safetensors writes several in no fixed order, and equal models are equal files.
+    raw = save(tensors, metadata={"info": json.dumps(info, sort_keys=True)})
     publish(path, tmp=path.parent, write=lambda out: _write(out, raw))
 
 
@@ -181,17 +183,17 @@ def _read_raw(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
             "restore it or train the model again",
             code="unsafe_weights",
         ) from error
-    if header.get("format") != FORMAT:
+    try:
+        info = json.loads(header.get("info", "null"))
+    except ValueError as error:
+        raise ModelError(f"{path} has a damaged header ({error}); train the model again",
+                         code="not_a_model_file") from error  # fmt: skip
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ModelError(
             f"{path} is a safetensors file but no {FORMAT}; give one that `crossfind train` wrote",
             code="not_a_model_file",
         )
-    try:
-        info = json.loads(header.get("info", ""))
-    except ValueError as error:
-        raise ModelError(f"{path} has a damaged header ({error}); train the model again",
-                         code="not_a_model_file") from error  # fmt: skip
-    return tensors, cast("dict[str, Any]", info)  # Any: every value is converted by the caller
+    return tensors, info
 
 
 def _head_spec(raw: object) -> HeadSpec:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from retrieval.errors import UsageError
 from retrieval.training.features import Features
+from retrieval.types import Modality
 
 __all__ = ["Adoption", "Interval", "Recalls", "held_out_recalls", "judge_adoption", "mean_recall"]
 
@@ -60,7 +61,7 @@ def held_out_recalls(
     *,
     rows: Ids,
     vectors: Mapping[str, Vectors],
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[Modality, Modality]],
 ) -> Recalls:
     """Search held-out rows among themselves, both ways of each pair type, exactly.
 
@@ -69,7 +70,7 @@ def held_out_recalls(
     Args:
         features: of all rows; says what is present and equal.
         rows: int64 [R], held out.
-        vectors: modality -> float32 [N, D], unit length, of all rows.
+        vectors: modality -> float32 [R, D], unit length, of these rows.
         pairs: pair types; those without a held-out row are left out.
 
     Returns:
@@ -80,11 +81,10 @@ def held_out_recalls(
     """
     out: dict[tuple[str, str], Values] = {}
     for one, other in pairs:
-        there = features.present[one][rows] & features.present[other][rows]  # type: ignore[index]
-        both = rows[there]
+        both = np.flatnonzero(features.present[one][rows] & features.present[other][rows])
         if len(both) == 0:
             continue
-        sides = [_unique(features.groups[side][both]) for side in (one, other)]  # type: ignore[index]
+        sides = [_unique(features.groups[side][rows][both]) for side in (one, other)]
         right = np.zeros((len(sides[0][0]), len(sides[1][0])), dtype=np.bool_)
         right[sides[0][1], sides[1][1]] = True
         scores = vectors[one][both[sides[0][0]]] @ vectors[other][both[sides[1][0]]].T

@@ -50,7 +50,7 @@ def split_rows(
         >>> rows = np.arange(100)
         >>> split = split_rows([rows // 2], seed=0)
         >>> len(split.train), len(split.validation), len(split.test)
-        (70, 15, 15)
+        (68, 16, 16)
     """
     n = len(groupings[0])
     n_out = max(min_rows, round(n * share))

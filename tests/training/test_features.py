@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from training_worlds import DirectLoader
 
 from retrieval.encoders.fake import FakeEncoder
-from retrieval.errors import BadMediaError
-from retrieval.media import Found, Loader, load_file
+from retrieval.media import Loader
 from retrieval.training.features import Features, encode_pairs
 from retrieval.training.pairs import Pair
-from retrieval.types import Failure, Outcome
-
-
-class DirectLoader:
-    """Load in this process, counting: the real decoders without the children's start."""
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-
-    def load_many(self, jobs: Iterable[Found]) -> Iterator[tuple[Found, Outcome]]:
-        for found in jobs:
-            self.paths.append(found.path)
-            try:
-                yield found, load_file(found, spec=FakeEncoder().media)
-            except BadMediaError as error:
-                yield found, Failure(found.path, error.code, str(error))
-
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -57,7 +39,7 @@ def _encode(pairs: list[Pair], *, cache: Path, loader: DirectLoader | Loader) ->
 
 
 def test_rows_hold_the_vectors_of_their_own_content(pairs: list[Pair], tmp_path: Path) -> None:
-    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     encoder = FakeEncoder()
     for row, word in enumerate(["red", "green", "red", "blue", "blue", "violet"]):
         alone = encoder.encode([word], modality="text")[0]
@@ -72,7 +54,7 @@ def test_rows_hold_the_vectors_of_their_own_content(pairs: list[Pair], tmp_path:
 
 
 def test_equal_content_is_one_group_and_is_encoded_once(pairs: list[Pair], tmp_path: Path) -> None:
-    loader = DirectLoader()
+    loader = DirectLoader(FakeEncoder().media)
     features = _encode(pairs, cache=tmp_path / "cache", loader=loader)
     image, text = features.groups["image"], features.groups["text"]
     assert image[0] == image[2] != image[1]
@@ -84,15 +66,15 @@ def test_equal_content_is_one_group_and_is_encoded_once(pairs: list[Pair], tmp_p
 
 
 def test_files_that_cannot_be_used_are_named_with_a_code(pairs: list[Pair], tmp_path: Path) -> None:
-    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     codes = {Path(f.path).name: f.code for f in features.failures}
     assert codes["gone.png"] == "unreadable"
     assert set(codes) == {"gone.png", "bad.png"}
 
 
 def test_a_second_run_takes_everything_from_the_cache(pairs: list[Pair], tmp_path: Path) -> None:
-    first = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
-    loader = DirectLoader()
+    first = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
+    loader = DirectLoader(FakeEncoder().media)
     again = _encode(pairs, cache=tmp_path / "cache", loader=loader)
     assert [Path(p).name for p in loader.paths] == ["bad.png"]
     assert again.n_encoded == 0
@@ -100,27 +82,27 @@ def test_a_second_run_takes_everything_from_the_cache(pairs: list[Pair], tmp_pat
 
 
 def test_a_changed_file_is_encoded_again(pairs: list[Pair], tmp_path: Path) -> None:
-    _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     Image.new("RGB", (16, 16), COLOURS["blue"]).save(tmp_path / "green.png")
-    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    features = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     assert features.n_encoded == 1
     blue = FakeEncoder().encode(["blue"], modality="text")[0]
     assert features.vectors["image"][1] @ blue > 0.9
 
 
 def test_a_damaged_cache_block_is_encoded_again(pairs: list[Pair], tmp_path: Path) -> None:
-    first = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    first = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     (block,) = (tmp_path / "cache").rglob("image-*.safetensors")
     raw = bytearray(block.read_bytes())
     raw[-3] ^= 4
     block.write_bytes(raw)
-    again = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader())
+    again = _encode(pairs, cache=tmp_path / "cache", loader=DirectLoader(FakeEncoder().media))
     assert again.n_encoded == 2
     assert again.fingerprint == first.fingerprint
 
 
 def test_the_guarded_loader_gives_the_same_vectors(pairs: list[Pair], tmp_path: Path) -> None:
-    direct = _encode(pairs, cache=tmp_path / "one", loader=DirectLoader())
+    direct = _encode(pairs, cache=tmp_path / "one", loader=DirectLoader(FakeEncoder().media))
     with Loader(spec=FakeEncoder().media) as loader:
         guarded = _encode(pairs, cache=tmp_path / "two", loader=loader)
     assert guarded.fingerprint == direct.fingerprint
