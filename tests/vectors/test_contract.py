@@ -195,6 +195,14 @@ def test_remove_counts_only_what_was_there(filled, ids):
     assert filled.remove(ids[:2]) == 0
 
 
+def test_removing_again_after_a_search_is_noticed(filled, ids, queries):
+    """What a back end remembers of the living must not outlive the next removal."""
+    for position in (0, 1):
+        filled.remove(ids[position : position + 1])
+        found = filled.search(queries, k=N - position - 1)
+        assert not np.isin(ids[: position + 1], found.ids).any()
+
+
 def test_with_almost_everything_removed_the_rest_is_found(
     filled, vectors, ids, queries, slow_search, answers
 ):
