@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import select
 import signal
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from retrieval.errors import BadMediaError, CrossfindError
 from retrieval.media.scan import Found
-from retrieval.media.wire import WireError, pack_header, pack_job, read_header, read_reply
+from retrieval.media.wire import (
+    SHARED_BYTES,
+    WireError,
+    pack_header,
+    pack_job,
+    read_header,
+    read_reply,
+)
 from retrieval.types import Loaded, MediaSpec
 
 _START_TIMEOUT_S = 60.0
@@ -47,15 +55,15 @@ class Child:
         self._spec = spec
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
-        self._config = pack_header(
-            {
-                "spec": asdict(spec),
-                "timeout_s": int(timeout_s) + 1,
-                "memory_bytes": memory_bytes,
-                "faults": faults_on,
-            }
-        )
+        self._config: dict[str, object] = {
+            "spec": asdict(spec),
+            "timeout_s": int(timeout_s) + 1,
+            "memory_bytes": memory_bytes,
+            "faults": faults_on,
+        }
+        self._shared: mmap.mmap | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_struck = False
         self._lock = threading.Lock()  # `strike` comes from another thread
 
     def load(self, found: Found) -> Loaded:
@@ -76,7 +84,7 @@ class Child:
         pipe = _Pipe(process, deadline=time.monotonic() + self._timeout_s)
         try:
             pipe.write(pack_job(found))
-            return read_reply(pipe.read_into, spec=self._spec)
+            return read_reply(pipe.read_into, spec=self._spec, shared=self._shared)
         except BadMediaError as error:
             if error.code != "decoder_memory":
                 raise
@@ -98,19 +106,22 @@ class Child:
         if process is not None:
             _kill(process)
             process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (process.stdin, process.stdout, process.stderr, self._shared):
                 if pipe is not None:
                     pipe.close()
+            self._shared = None
 
     def strike(self) -> None:
-        """Kill the process from any thread; a `load` that waits for it fails at once."""
+        """Kill the process from any thread, for good; a `load` that waits fails at once."""
         with self._lock:
+            self._is_struck = True
             if self._process is not None:
                 _kill(self._process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parents[2])
         path = [root, *(p for p in sys.path if os.path.isabs(p) and p != root)]
+        shared_fd = self._share()
         try:
             process = subprocess.Popen(
                 [*_PYTHON, _BOOT, *path],
@@ -121,15 +132,21 @@ class Child:
                 cwd="/",
                 env=_ENVIRONMENT,
                 start_new_session=True,  # out of reach of the terminal's Ctrl-C
+                pass_fds=() if shared_fd is None else (shared_fd,),
             )
         except OSError as error:
             raise _no_child(str(error)) from error
+        finally:
+            if shared_fd is not None:
+                os.close(shared_fd)
         with self._lock:
             self._process, self.n_jobs = process, 0
+            if self._is_struck:  # between the start and here
+                _kill(process)
         pipe = _Pipe(process, deadline=time.monotonic() + _START_TIMEOUT_S)
         _widen(pipe.out)
         try:
-            pipe.write(self._config)
+            pipe.write(pack_header(self._config | {"shared": shared_fd}))
             read_header(pipe.read_into)
         except (WireError, EOFError, BrokenPipeError, TimeoutError) as error:
             _kill(process)
@@ -137,6 +154,15 @@ class Child:
             self.end()
             raise _no_child(said.strip().rpartition("\n")[2]) from error
         return process
+
+    def _share(self) -> int | None:
+        """Make fresh memory that the next child will share; None where the system has none."""
+        if not hasattr(os, "memfd_create"):
+            return None
+        descriptor = os.memfd_create("crossfind")
+        os.ftruncate(descriptor, SHARED_BYTES)
+        self._shared = mmap.mmap(descriptor, SHARED_BYTES)
+        return descriptor
 
     def _bury(
         self, process: subprocess.Popen[bytes], found: Found, error: Exception

@@ -58,6 +58,7 @@ _LOADED: dict[str, object] = {
     "duration_s": None,
     "caption": None,
     "flags": [],
+    "shared": False,
 }
 _LIES = {
     "lie-length-": pack_header({"loaded": _LOADED | {"parts": [], "sizes": [1 << 40, 0, 0]}}),

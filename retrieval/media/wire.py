@@ -1,5 +1,6 @@
 """How parent and child talk: a length, a JSON header, then the raw bytes of the payloads.
 
+Pixels that fit go through shared memory instead: a pipe costs a third of a millisecond a picture.
 No pickle: the child reads hostile files, so what it says is checked here before it is believed.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,6 +22,8 @@ from retrieval.types import MODALITIES, Loaded, LoadedPart, MediaSpec
 
 MAX_HEADER_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
+SHARED_BYTES = 1 << 20
+"""Size of the memory that parent and child share."""
 
 _LENGTH = struct.Struct(">4sI")
 _MAGIC = b"CFW1"
@@ -71,7 +75,7 @@ def unpack_job(header: dict[str, object]) -> Found:
     return Found(**header["found"])  # type: ignore[arg-type]
 
 
-def pack_loaded(loaded: Loaded) -> list[bytes | memoryview]:
+def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[bytes | memoryview]:
     """Encode a decoded file as buffers to be written one after the other.
 
     Pictures are sent one by one; sounds once, however much their windows overlap; texts as one
@@ -97,7 +101,14 @@ def pack_loaded(loaded: Loaded) -> list[bytes | memoryview]:
         parts.append([part.modality, *place, part.start_s, part.end_s, part.record, part.caption])
     header = {name: getattr(loaded, name) for name in _FIELDS}
     header |= {"parts": parts, "sizes": [len(images), len(sound), n_text_bytes]}
-    buffers: list[bytes | memoryview] = [pack_header({"loaded": header}), *images]
+    header["shared"] = shared is not None and sum(map(len, images)) <= len(shared)
+    buffers: list[bytes | memoryview] = [pack_header({"loaded": header})]
+    if shared is not None and header["shared"]:
+        shared.seek(0)
+        for image in images:
+            shared.write(image)
+    else:
+        buffers += images
     if len(sound):
         buffers.append(sound.data.cast("B"))
     if texts:
@@ -105,12 +116,13 @@ def pack_loaded(loaded: Loaded) -> list[bytes | memoryview]:
     return buffers
 
 
-def read_reply(read_into: ReadInto, *, spec: MediaSpec) -> Loaded:
+def read_reply(read_into: ReadInto, *, spec: MediaSpec, shared: mmap.mmap | None = None) -> Loaded:
     """Read what became of a job.
 
     Args:
         read_into: fills a buffer from the child.
         spec: what the child was asked to produce.
+        shared: the memory shared with it, if any.
 
     Returns:
         The decoded file; pixel and sample arrays own their memory and are writable.
@@ -124,7 +136,7 @@ def read_reply(read_into: ReadInto, *, spec: MediaSpec) -> Loaded:
         if "bad" in header:
             code, reason = map(_text, header["bad"])  # type: ignore[call-overload]
             raise BadMediaError(reason, code=code)
-        return _read_loaded(header["loaded"], read_into, spec=spec)  # type: ignore[arg-type]
+        return _read_loaded(header["loaded"], read_into, spec=spec, shared=shared)  # type: ignore[arg-type]
     except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         raise WireError(f"malformed reply: {error}") from error
 
@@ -135,7 +147,13 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _read_loaded(header: dict[str, object], read_into: ReadInto, *, spec: MediaSpec) -> Loaded:
+def _read_loaded(
+    header: dict[str, object],
+    read_into: ReadInto,
+    *,
+    spec: MediaSpec,
+    shared: mmap.mmap | None,
+) -> Loaded:
     n_images, n_samples, n_text_bytes = (_count(n) for n in header["sizes"])  # type: ignore[attr-defined]
     side = spec.image_size_px
     if n_images * side * side * 3 + n_samples * 4 + n_text_bytes > MAX_PAYLOAD_BYTES:
@@ -143,7 +161,11 @@ def _read_loaded(header: dict[str, object], read_into: ReadInto, *, spec: MediaS
     images = np.empty((n_images, side, side, 3), dtype=np.uint8)
     samples = np.empty(n_samples, dtype=np.float32)
     text = bytearray(n_text_bytes)
-    for view in (images.data, samples.data, memoryview(text)):
+    text_view = memoryview(text)
+    if header["shared"]:
+        # Copied before it is looked at: the child could still write there.
+        images.reshape(-1)[:] = np.frombuffer(shared or b"", np.uint8, count=images.size)
+    for view in (memoryview(b"") if header["shared"] else images.data, samples.data, text_view):
         if view.nbytes:
             read_into(view.cast("B"))
     parts = tuple(_part(row, images, samples, text, spec=spec) for row in header["parts"])  # type: ignore[attr-defined]

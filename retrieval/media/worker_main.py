@@ -6,6 +6,7 @@ imports no torch, faiss or SQL, and each decoder only when the first file of its
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ import signal
 from retrieval.errors import BadMediaError
 from retrieval.media.load import load_file
 from retrieval.media.scan import Found
-from retrieval.media.wire import pack_header, pack_loaded, read_header, unpack_job
+from retrieval.media.wire import SHARED_BYTES, pack_header, pack_loaded, read_header, unpack_job
 from retrieval.types import MediaSpec
 
 _MAX_OPEN_FILES = 64
@@ -32,6 +33,8 @@ def main() -> None:
     timeout_s = int(config["timeout_s"])  # type: ignore[call-overload]
     memory_bytes = int(config["memory_bytes"])  # type: ignore[call-overload]
     faults_on = config["faults"] is True
+    number = config["shared"]
+    shared = mmap.mmap(number, SHARED_BYTES) if isinstance(number, int) else None
     _limit(memory_bytes)
     _write(out, [pack_header({"ready": True})])
     _silence_stderr()
@@ -41,11 +44,11 @@ def main() -> None:
         except EOFError:
             return
         _limit_time(timeout_s + _SPARE_S)
-        _write(out, _answer(job, spec=spec, faults_on=faults_on))
+        _write(out, _answer(job, spec=spec, shared=shared, faults_on=faults_on))
         signal.alarm(0)
 
 
-def _answer(job: Found, *, spec: MediaSpec, faults_on: bool) -> Buffers:
+def _answer(job: Found, *, spec: MediaSpec, shared: mmap.mmap | None, faults_on: bool) -> Buffers:
     # Anything but these two ends the child: the parent reports `decoder_crashed` and goes on.
     try:
         if faults_on:
@@ -54,7 +57,7 @@ def _answer(job: Found, *, spec: MediaSpec, faults_on: bool) -> Buffers:
             lie = misbehave(job.path)
             if lie is not None:
                 return [lie]
-        return pack_loaded(load_file(job, spec=spec))
+        return pack_loaded(load_file(job, spec=spec), shared=shared)
     except BadMediaError as error:
         return [pack_header({"bad": [error.code, str(error)]})]
     except MemoryError:

@@ -20,7 +20,7 @@ from retrieval.errors import BadMediaError, CrossfindError, InputError, StoppedE
 from retrieval.media.child import Child
 from retrieval.media.faults import ENVIRONMENT_NAME
 from retrieval.media.scan import Found
-from retrieval.types import Failure, Loaded, MediaSpec
+from retrieval.types import Failure, Loaded, MediaSpec, Payload
 
 _JOBS_PER_CHILD = 1_000  # decoders leak; a fresh child costs 0.2 s
 _MAX_READY_BYTES = 512 << 20  # decoded files that wait for the caller; then the children pause
@@ -188,9 +188,7 @@ class _Task:
     n_bytes: int = 0
 
     def settle(self, loaded: Loaded) -> None:
-        self.n_bytes = sum(
-            len(p.payload) * 4 if p.modality == "audio" else _size(p.payload) for p in loaded.parts
-        )
+        self.n_bytes = sum(_n_bytes(part.payload) for part in loaded.parts)
         if self.ledger:
             self.ledger.add(self.n_bytes)
         self.future.set_result(loaded)
@@ -232,8 +230,8 @@ def _outcome(task: _Task) -> Loaded | Failure:
         raise _stopped() from error
 
 
-def _size(payload: object) -> int:
-    return len(payload) if isinstance(payload, str) else int(getattr(payload, "nbytes", 0))
+def _n_bytes(payload: Payload) -> int:
+    return len(payload) if isinstance(payload, str) else payload.nbytes
 
 
 def _stopped() -> StoppedError:

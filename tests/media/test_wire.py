@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +74,28 @@ def test_a_decoded_file_survives_the_wire():
         )
 
 
+def test_pixels_that_fit_go_through_shared_memory():
+    loaded = example()
+    for size, is_shared in ((mmap.PAGESIZE, True), (None, False)):
+        shared = mmap.mmap(-1, size) if size else None
+        data = b"".join(bytes(buffer) for buffer in pack_loaded(loaded, shared=shared))
+        assert (b'"shared": true' in data) == is_shared
+        assert len(packed(loaded)) - len(data) == (2 * 48 + 1 if is_shared else 0)
+        got = read_reply(reader(data), spec=SPEC, shared=shared)
+        if shared:
+            shared[:] = b"\xff" * len(shared)  # the answer is a copy
+        for a, b in zip(got.parts, loaded.parts, strict=True):
+            assert np.array_equal(a.payload, b.payload)
+
+
+def test_pixels_beyond_the_shared_memory_go_through_the_pipe():
+    picture = np.zeros((64, 64, 3), dtype=np.uint8)
+    loaded = replace(example(), parts=(LoadedPart("image", picture),))
+    shared = mmap.mmap(-1, mmap.PAGESIZE)
+    data = b"".join(bytes(buffer) for buffer in pack_loaded(loaded, shared=shared))
+    assert b'"shared": false' in data
+
+
 def test_overlapping_windows_are_sent_once():
     sizes = [memoryview(buffer).nbytes for buffer in pack_loaded(example())]
     assert sizes[3] == 150 * 4
@@ -125,6 +149,7 @@ def lie(**changes: object) -> bytes:
         {"sizes": [0, 2**62, 0]},
         {"sizes": [2, 150]},
         {"sizes": "many"},
+        {"shared": True},
         {"parts": []},
         {"parts": [["image", 2, 1, None, None, 0, False]]},
         {"parts": [["audio", 0, 0, None, None, 0, False]]},
