@@ -55,7 +55,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
     Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
     Setting("decode_memory_mb", 2048, "a decoder that wants more is stopped", 128, 1 << 20),
-    Setting("commit_s", 10.0, "work lost at most when the process is killed", 0.1, 600),
+    Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
 )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
+import signal
+import sys
 from collections.abc import Mapping
 
 import click
@@ -32,6 +36,25 @@ class LazyGroup(click.Group):
         command = importlib.import_module(self._table[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest one."""
+        if args and args[0] not in self._table and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._table, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self._table)}"
+            raise click.UsageError(f"No such command '{args[0]}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a reader that has gone (`| head -1`) ends it quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Python would flush into the broken pipe once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing them."""
