@@ -16,7 +16,7 @@ from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
-from retrieval.encoders.registry import open_encoder
+from retrieval.encoders.registry import canonical_name, open_encoder
 from retrieval.errors import ModelError, NotFoundError
 from retrieval.garbage import collect_garbage
 from retrieval.media import Loader
@@ -84,7 +84,8 @@ class Engine:
         explicit = os.fspath(path) if path is not None else settings.store
         store = _locate(explicit, create=create)
         catalog = _open_catalog(store, settings.catalog)
-        engine = cls(store=store, catalog=catalog, settings=settings, model=model)
+        name = canonical_name(model) if model else None
+        engine = cls(store=store, catalog=catalog, settings=settings, model=name)
         try:
             engine._check_model()
         except ModelError:

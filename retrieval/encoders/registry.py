@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrieval.encoders.base import Encoder
 from retrieval.errors import ModelError
@@ -43,11 +45,21 @@ MODELS: tuple[ModelInfo, ...] = (
 )
 
 
+def canonical_name(name: str) -> str:
+    """Write a model's name as stores keep it: the path of a model file is made absolute.
+
+    Example:
+        >>> canonical_name("starter"), canonical_name("/models/./my.model")
+        ('starter', '/models/my.model')
+    """
+    return os.path.abspath(os.path.expanduser(name)) if name.endswith(".model") else name
+
+
 def open_encoder(name: str, *, threads: int) -> Encoder:
     """Open a model by name.
 
     Args:
-        name: as in `models list`.
+        name: as in `models list`, or the path of a trained model, ending in `.model`.
         threads: CPU threads it may use.
 
     Raises:
@@ -60,6 +72,11 @@ def open_encoder(name: str, *, threads: int) -> Encoder:
     for info in MODELS:
         if info.name == name:
             return info.make(threads)
+    if name.endswith(".model"):
+        from retrieval.encoders.trained import open_trained
+
+        path = Path(canonical_name(name))
+        return open_trained(path, open_base=lambda base: open_encoder(base, threads=threads))
     names = [info.name for info in MODELS]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
