@@ -1,0 +1,75 @@
+"""The small trained parts that the starter's image and audio towers share."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.encoders.starter_files import Tensors, dequantise
+
+Floats = npt.NDArray[np.float32]
+
+_TOP = 20
+
+
+def unit(rows: Floats) -> Floats:
+    """Scale rows to length one; rows of zeros stay.
+
+    Args:
+        rows: float32 [N, D].
+
+    Returns:
+        float32 [N, D].
+
+    Example:
+        >>> unit(np.array([[3.0, 4.0]], np.float32)).round(1).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+class Head:
+    """Two layers: normalised input -> hidden (GELU) -> the space.
+
+    Args:
+        tensors: `mean`, `spread` [F], `w1` [H, F], `b1` [H], `w2` [D, H], `b2` [D].
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._mean = tensors["mean"].astype(np.float32)
+        self._spread = tensors["spread"].astype(np.float32)
+        self._w1, self._b1 = dequantise(tensors, "w1").T, tensors["b1"].astype(np.float32)
+        self._w2, self._b2 = dequantise(tensors, "w2").T, tensors["b2"].astype(np.float32)
+
+    def __call__(self, feature: Floats) -> Floats:
+        """Map features float32 [N, F] to float32 [N, D]."""
+        hidden = (feature - self._mean) / self._spread @ self._w1 + self._b1
+        # GELU by its tanh form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+        hidden = 0.5 * hidden * (1 + np.tanh(0.7978845608 * (hidden + 0.044715 * hidden**3)))
+        return np.asarray(hidden @ self._w2 + self._b2, dtype=np.float32)
+
+
+def consensus(logits: Floats, *, names: Floats) -> tuple[Floats, Floats]:
+    """Average the vectors of the likeliest class names (ConSE, Norouzi et al. 2014).
+
+    Args:
+        logits: float32 [N, C].
+        names: float32 [C, D], unit length.
+
+    Returns:
+        norm(sum of p(c) name(c) over the 20 likeliest classes) float32 [N, D], and the largest
+        p(c) float32 [N, 1].
+
+    Example:
+        >>> named, sure = consensus(np.array([[9.0, 0.0]]), names=np.eye(2))
+        >>> bool(sure[0, 0] > 0.9)
+        True
+    """
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = shifted / shifted.sum(axis=1, keepdims=True)
+    if p.shape[1] > _TOP:
+        floor = np.partition(p, -_TOP, axis=1)[:, -_TOP, None]
+        p = np.where(p >= floor, p, 0.0)
+    named = unit(np.asarray(p @ names, dtype=np.float32))
+    return named, np.asarray(p.max(axis=1, keepdims=True), dtype=np.float32)

@@ -1,0 +1,76 @@
+"""The starter's image tower: a convolutional trunk, a trained head and a mix of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.encoders.starter_files import WeightFiles, dequantise, session
+from retrieval.encoders.starter_head import Head, consensus, unit
+from retrieval.errors import ModelError
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageTower:
+    """Encode pictures.
+
+    Args:
+        files: the starter's weights.
+        threads: CPU threads the trunk may use.
+    """
+
+    def __init__(self, files: WeightFiles, *, threads: int) -> None:
+        settings = files.manifest["image"]
+        self._side = int(settings["side_px"])
+        self._run = session(files.read("image.onnx"), threads=threads)
+        tensors = files.tensors("image.safetensors")
+        self._classes = dequantise(tensors, "classes")
+        self._bias = tensors["bias"].astype(np.float32)
+        self._names = dequantise(tensors, "names")
+        self._head = Head(tensors)
+        self._temperature = float(settings["temperature"])
+        self._share = (float(settings["share_low"]), float(settings["share_high"]))
+
+    def encode(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+        """Encode pictures.
+
+        Args:
+            pictures: uint8 RGB [S, S, 3], S as the manifest says.
+
+        Returns:
+            float32 [N, dim], any length.
+
+        Raises:
+            ModelError: a picture has another size (`picture_size`).
+        """
+        for picture in pictures:
+            if picture.shape != (self._side, self._side, 3):
+                raise ModelError(
+                    f"the starter model reads pictures of {self._side} x {self._side}; "
+                    f"this one is {picture.shape[1]} x {picture.shape[0]}; load it as "
+                    "`encoder.media` says",
+                    code="picture_size",
+                )
+        feature = self._run.run(["feature"], {"image": np.stack(pictures)})[0]
+        return self.project(feature)
+
+    def project(self, feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Map the trunk's features into the space.
+
+        Mixes norm(head(f)) with ConSE, norm(sum_c p(c) name(c)); the share of ConSE grows with
+        the largest p(c), from `share_low` at 0 to `share_high` at 1.
+
+        Args:
+            feature: float32 [N, F].
+
+        Returns:
+            float32 [N, dim].
+        """
+        logits = (feature @ self._classes.T + self._bias) / self._temperature
+        named, sure = consensus(logits, names=self._names)
+        low, high = self._share
+        share = low + (high - low) * sure
+        return (1.0 - share) * unit(self._head(feature)) + share * named

@@ -1,0 +1,1 @@
+"""The recipe of the starter model: from licensed sources to the files in retrieval/weights."""

@@ -1,0 +1,138 @@
+"""Where the starter's training pictures and their words are found, and which are held back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+_DUBLIN = "{http://purl.org/dc/elements/1.1/}"
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_SKIN = re.compile(r"(light|medium|dark)(-skin-tone|$)|-tone\d|skin-\d")
+# Titles that name no thing to be seen.
+_NO_TITLE = re.compile(r"^(untitled|unnamed|template|drawing|image|test|svg|no ?name)\b|^[\d\W]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A licensed drawing and the words that go with it.
+
+    Attributes:
+        key: unique name, `source/basename`.
+        svg: the drawing.
+        title: what it shows.
+        words: further keywords.
+        hexcode: code point(s) for an emoji, else empty.
+    """
+
+    key: str
+    svg: bytes
+    title: str
+    words: tuple[str, ...] = ()
+    hexcode: str = ""
+
+
+def held_back(basename: str) -> bool:
+    """Tell whether a file is reserved for the demo set.
+
+    Args:
+        basename: its file name.
+
+    Returns:
+        True when the md5 of the name starts with 0.
+
+    Example:
+        >>> held_back("dog.svg")
+        False
+    """
+    return hashlib.md5(basename.encode(), usedforsecurity=False).hexdigest().startswith("0")
+
+
+def openclipart(folder: Path) -> Iterator[Picture]:
+    """Yield the titled drawings of Debian's openclipart-svg (public domain).
+
+    Args:
+        folder: normally /usr/share/openclipart/svg.
+
+    Yields:
+        Pictures in the order of their paths; reserved and untitled ones are left out.
+    """
+    for path in sorted(folder.rglob("*.svg")):
+        if held_back(path.name) or path.is_symlink():
+            continue
+        svg = path.read_bytes()
+        try:
+            root = ElementTree.fromstring(svg)
+        except ElementTree.ParseError:
+            continue
+        title = _clean(next((e.text or "" for e in root.iter(f"{_DUBLIN}title")), ""))
+        if not title or _NO_TITLE.match(title.lower()):
+            title = _clean(re.sub(r"(_[a-z.]+)?_\d+$", "", path.stem))
+        words = [_clean(e.text or "") for e in root.iter(f"{_RDF}li")]
+        words += [_clean(part) for part in path.relative_to(folder).parts[:-1]]
+        skip = {"", "clip art", "clipart", "unsorted", "special", "image", "media", "public domain"}
+        kept = tuple(dict.fromkeys(w.lower() for w in words if w.lower() not in skip))
+        yield Picture(
+            key=f"openclipart/{path.relative_to(folder)}", svg=svg, title=title, words=kept
+        )
+
+
+def icon_set(
+    folder: Path, *, name: str, names: dict[str, tuple[str, tuple[str, ...]]]
+) -> Iterator[Picture]:
+    """Yield the drawings of an Iconify JSON package.
+
+    Args:
+        folder: the unpacked npm package (icons.json, chars.json).
+        name: short name of the set.
+        names: hexcode -> (name, keywords) of emoji, in English.
+
+    Yields:
+        Pictures; skin tones and reserved files are left out.
+    """
+    data = json.loads((folder / "icons.json").read_text())
+    codes: dict[str, str] = {}
+    if (folder / "chars.json").is_file():
+        for code, icon in json.loads((folder / "chars.json").read_text()).items():
+            codes.setdefault(icon, code)
+    for icon in sorted(data["icons"]):
+        if _SKIN.search(icon) and name != "game-icons":
+            continue
+        body = data["icons"][icon]
+        width = body.get("width", data.get("width", 16))
+        height = body.get("height", data.get("height", 16))
+        code = codes.get(icon, "").lower()
+        if any(held_back(n) for n in reserved_names(code)):
+            continue
+        svg = (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">{body["body"]}</svg>'
+        )
+        title, words = names.get(_plain(code), (icon.replace("-", " "), ()))
+        yield Picture(
+            key=f"{name}/{icon}", svg=svg.encode(), title=title, words=words, hexcode=_plain(code)
+        )
+
+
+def reserved_names(code: str) -> tuple[str, ...]:
+    """List the file names under which an emoji may be in the demo set."""
+    if not code:
+        return ()
+    plain = _plain(code)
+    return tuple(
+        f"{prefix}{plain.replace('-', joint)}.{suffix}"
+        for prefix, joint in (("emoji_u", "_"), ("", "-"))
+        for suffix in ("svg", "png")
+    )
+
+
+def _plain(code: str) -> str:
+    return "-".join(c for c in code.lower().split("-") if c != "fe0f")
+
+
+def _clean(text: str) -> str:
+    return re.sub(r"[\s_]+", " ", re.sub(r"\b\d+\b", " ", text)).strip(" -.,")
