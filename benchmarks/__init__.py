@@ -1,0 +1,1 @@
+"""Measurements anyone can repeat: each prints figures and a JSON line, with seed and machine."""
