@@ -17,6 +17,7 @@ from retrieval.media.decoded import Decoded
 from retrieval.types import LoadedPart, MediaSpec
 
 if TYPE_CHECKING:
+    from av.audio.fifo import AudioFifo
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
@@ -28,7 +29,6 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 MAX_CHANNELS = 8
 
 _SILENT_PEAK = 1 / 32768  # less than one step of a 16-bit sample
-_BLOCK_S = 1.0  # resampled at a time; frames of 1,024 samples are too small for Python
 _MAX_ERRORS = 1_000
 _BUDGET_S = 20.0
 
@@ -182,31 +182,17 @@ class _Reader:
 
     def blocks(self) -> Iterator[tuple[Samples, int]]:
         """Yield mono blocks of about a second at the stream's own rate."""
-        pending: list[Samples] = []
-        n_pending, total_s, rate = 0, 0.0, 0
-        for frame in self._frames():
-            if total_s == 0:
-                begin_s = (self._container.start_time or 0) / 1_000_000
-                self.start_s = max(0.0, float(frame.time or 0.0) - begin_s)
-            if frame.sample_rate != rate:
-                if pending:
-                    yield np.concatenate(pending), rate
-                pending, n_pending, rate = [], 0, frame.sample_rate
-            mono = to_mono(frame)
-            room = round((MAX_SOUND_S - total_s) * rate)
+        total_s = 0.0
+        for frame in self._gathered():
+            mono, rate_hz = to_mono(frame), frame.sample_rate
+            room = round((MAX_SOUND_S - total_s) * rate_hz)
             if len(mono) > room:
                 self.flags.add("first_30_min_only")
-                mono = mono[:room]
-            pending.append(mono)
-            n_pending += len(mono)
-            total_s += len(mono) / rate
-            if "first_30_min_only" in self.flags:
-                break
-            if n_pending >= _BLOCK_S * rate:
-                yield np.concatenate(pending), rate
-                pending, n_pending = [], 0
-        if n_pending:
-            yield np.concatenate(pending), rate
+                if room:
+                    yield mono[:room], rate_hz
+                return
+            total_s += len(mono) / rate_hz
+            yield mono, rate_hz
 
     def resample(self, mono: Samples, rate_hz: int, spec: MediaSpec) -> list[Samples]:
         """Bring a block to the wanted rate; the filter holds back a few samples until `flush`."""
@@ -229,6 +215,24 @@ class _Reader:
             return []
         resampler, self._resampler = self._resampler, None
         return [out.to_ndarray()[0] for out in resampler.resample(None)]
+
+    def _gathered(self) -> Iterator[AudioFrame]:
+        """Join frames to about a second: Vorbis frames of 128 samples are too small for Python."""
+        fifo, form = self._av.AudioFifo(), None
+        for frame in self._frames():
+            now = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if form is None:
+                begin_s = (self._container.start_time or 0) / 1_000_000
+                self.start_s = max(0.0, float(frame.time or 0.0) - begin_s)
+            elif form != now:
+                yield from _all_of(fifo)
+                fifo = self._av.AudioFifo()
+            form = now
+            frame.pts = None  # gaps in the timestamps are no reason to refuse a frame
+            fifo.write(frame)
+            if fifo.samples >= frame.sample_rate:
+                yield from _all_of(fifo)
+        yield from _all_of(fifo)
 
     def _frames(self) -> Iterator[AudioFrame]:
         """Decode frame by frame; a damaged packet is stepped over, a damaged container ends it."""
@@ -255,6 +259,12 @@ class _Reader:
                 self.flags.add("damaged_packets")
                 if n_errors > _MAX_ERRORS:
                     return
+
+
+def _all_of(fifo: AudioFifo) -> Iterator[AudioFrame]:
+    frame = fifo.read() if fifo.samples else None
+    if frame is not None:
+        yield frame
 
 
 def to_mono(frame: AudioFrame) -> Samples:
