@@ -68,7 +68,7 @@ def _create_items_and_parts() -> None:
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("width_px", sa.Integer),
         sa.Column("height_px", sa.Integer),
-        sa.Column("duration_s", sa.Float),
+        sa.Column("duration_s", sa.Double),
         sa.Column("caption", sa.Text),
         sa.Column("flags", sa.Text, nullable=False),
         sa.Column("checksum", sa.BigInteger, nullable=False),
@@ -81,8 +81,8 @@ def _create_items_and_parts() -> None:
         sa.Column("id", _ID, primary_key=True),
         sa.Column("item_id", _ID, sa.ForeignKey("items.id"), nullable=False),
         sa.Column("modality", sa.Text, nullable=False),
-        sa.Column("start_s", sa.Float),
-        sa.Column("end_s", sa.Float),
+        sa.Column("start_s", sa.Double),
+        sa.Column("end_s", sa.Double),
         sa.Column("text", sa.Text),
         sa.Column("checksum", sa.BigInteger, nullable=False),
     )
@@ -117,7 +117,7 @@ def _create_segments() -> None:
         sa.Column("sha256", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("n_vectors", sa.BigInteger, nullable=False),
-        sa.Column("recall", sa.Float),
+        sa.Column("recall", sa.Double),
         sa.Column("recall_queries", sa.Text, nullable=False),
         sa.Column("plan", sa.Text, nullable=False),
     )

@@ -1,0 +1,175 @@
+"""The catalog: batches, copies, tombstones, checksums, migrations that agree with the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from retrieval.catalog.connect import connect, sqlite_url
+from retrieval.catalog.migrate import REVISIONS
+from retrieval.catalog.records import Batch, FileRecord, ItemRecord, path_key, printable
+from retrieval.catalog.schema import Base
+from retrieval.catalog.store import Catalog
+from retrieval.errors import CatalogDamagedError, ModelError, UsageError
+from retrieval.types import Part, Space
+
+SPACE = Space("s", "fake", "abc", 4, ("image", "text"))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog.open(tmp_path / "catalog.sqlite", uuid="u", create=True)
+
+
+def file(path: str, content: str | None = "h1", **changes: object) -> FileRecord:
+    values = {"size_bytes": 5, "mtime_ns": 7, "caption_stamp": "", **changes}
+    return FileRecord(path=path, content_hash=content, **values)  # type: ignore[arg-type]
+
+
+def item(id_: int, content: str = "h1", part_ids: tuple[int, ...] = (1,)) -> ItemRecord:
+    parts = tuple(Part(id=p, item_id=id_, modality="image") for p in part_ids)
+    return ItemRecord(id_, content, 0, "image", "png", 5, 3, 2, None, None, ("silent",), parts)
+
+
+def test_a_batch_is_read_back_as_it_was_written(catalog: Catalog) -> None:
+    with catalog.writing() as writer:
+        writer.ensure_space(SPACE)
+        writer.apply(
+            Batch(files=(file("/a"), file("/b")), items=(item(1, part_ids=(1, 2)),), next_item_id=2)
+        )
+    with catalog.reading() as reader:
+        assert reader.generation() == 1
+        assert reader.next_ids() == (2, 1)
+        assert reader.spaces() == (SPACE,)
+        assert reader.known_files(["/a", "/c"]) == {"/a": file("/a")}
+        found = reader.items([1])[1]
+        assert (found.path, found.copies, found.flags) == ("/a", ("/b",), ("silent",))
+        assert reader.part_ids(item_id=1).tolist() == [1, 2]
+        assert reader.part_ids(modality="audio").tolist() == []
+        assert reader.item_at("/b") == 1
+
+
+def test_an_item_goes_with_its_last_path_and_leaves_tombstones(catalog: Catalog) -> None:
+    with catalog.writing() as writer:
+        writer.apply(Batch(files=(file("/a"), file("/b")), items=(item(1, part_ids=(1, 2)),)))
+    with catalog.writing() as writer:
+        assert writer.apply(Batch(vanished=("/a",))) == 0
+    with catalog.writing() as writer:
+        assert writer.apply(Batch(vanished=("/b",))) == 1
+    with catalog.reading() as reader:
+        assert reader.items([1]) == {}
+        assert reader.snapshot().tombstones == {1: 3, 2: 3}
+
+
+def test_a_failed_transaction_changes_nothing(catalog: Catalog) -> None:
+    def fail() -> None:
+        with catalog.writing() as writer:
+            writer.apply(Batch(files=(file("/a"),), items=(item(1),)))
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with catalog.reading() as reader:
+        assert (reader.generation(), reader.known_files(["/a"])) == (0, {})
+
+
+def test_a_replaced_content_loses_its_item_unless_another_path_holds_it(catalog: Catalog) -> None:
+    with catalog.writing() as writer:
+        writer.apply(Batch(files=(file("/a"), file("/b")), items=(item(1),)))
+        writer.apply(Batch(files=(file("/a", "h2"),), items=(item(2, "h2", (2,)),)))
+        assert set(writer.items([1, 2])) == {1, 2}
+        writer.apply(Batch(files=(file("/b", None, code="truncated", reason="cut"),)))
+        assert set(writer.items([1, 2])) == {2}
+        assert [(f.path, f.code) for f in writer.failures()] == [("/b", "truncated")]
+
+
+def test_the_same_space_of_other_weights_is_refused(catalog: Catalog) -> None:
+    with catalog.writing() as writer:
+        writer.ensure_space(SPACE)
+        writer.ensure_space(SPACE)
+        with pytest.raises(ModelError, match="cannot be mixed") as caught:
+            writer.ensure_space(Space("s", "fake", "other", 4, ("image",)))
+        assert caught.value.code == "space_mismatch"
+
+
+def test_paths_of_any_bytes_are_keys(catalog: Catalog) -> None:
+    odd = "/x/\udcff\n'\"%"
+    with catalog.writing() as writer:
+        writer.apply(Batch(files=(file(odd),), items=(item(1),)))
+        assert set(writer.known_files([odd])) == {odd}
+        assert writer.items([1])[1].path == odd
+        assert writer.files_below("/x") == [odd]
+        assert writer.files_below("/") == [odd]
+    assert path_key(odd) == b"/x/\xff\n'\"%"
+    assert printable(odd) == "/x/\\xff\n'\"%"
+
+
+def test_a_folder_is_not_its_longer_named_neighbour(catalog: Catalog) -> None:
+    with catalog.writing() as writer:
+        paths = ("/x/a", "/x/b/c", "/xy/a", "/x.a", "/x0")
+        writer.apply(Batch(files=tuple(file(path) for path in paths), items=(item(1),)))
+        assert writer.files_below("/x") == ["/x/a", "/x/b/c"]
+        assert writer.files_below("/x/") == ["/x/a", "/x/b/c"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE files SET mtime_ns = mtime_ns + 1",
+        "UPDATE files SET content_hash = 'h9'",
+        "UPDATE items SET format = 'gif'",
+        "UPDATE items SET flags = ''",
+        "UPDATE parts SET item_id = 1, start_s = 0.5",
+        "UPDATE parts SET text = 'other'",
+    ],
+)
+def test_every_protected_column_is_watched(catalog: Catalog, damage: str) -> None:
+    with catalog.writing() as writer:
+        writer.apply(Batch(files=(file("/a"),), items=(item(1),)))
+    assert catalog.check_rows() == (3, [])
+    with catalog.writing() as writer:
+        writer._connection.execute(sa.text(damage))
+    n_rows, damaged = catalog.check_rows()
+    assert (n_rows, len(damaged)) == (3, 1)
+
+
+def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:
+    Catalog.open(tmp_path / "c.sqlite", uuid="u", create=True).close()
+    engine = connect(sqlite_url(tmp_path / "c.sqlite"))
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+        version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        assert version == REVISIONS[-1]
+
+
+def test_sqlite_is_told_to_survive_power_loss(tmp_path: Path) -> None:
+    engine = connect(sqlite_url(tmp_path / "c.sqlite"))
+    with engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "trusted_schema")
+        }
+    assert pragmas == {
+        "journal_mode": "truncate", "synchronous": 2, "foreign_keys": 1, "trusted_schema": 0
+    }  # fmt: skip
+
+
+def test_tables_without_a_revision_are_not_touched(tmp_path: Path) -> None:
+    engine = connect(sqlite_url(tmp_path / "c.sqlite"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE items (x INTEGER)"))
+    with pytest.raises(CatalogDamagedError):
+        Catalog.open(tmp_path / "c.sqlite", uuid="u", create=True)
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "not a url", "oracle://a"])
+def test_other_databases_are_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Catalog.open(tmp_path / "c", uuid="u", url=url, create=True)
+    assert caught.value.code == "bad_catalog_url"
