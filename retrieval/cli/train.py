@@ -1,0 +1,120 @@
+"""`crossfind train`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from retrieval.cli.options import json_option
+from retrieval.cli.output import escape, plural, print_json, print_table, say
+from retrieval.cli.stop import stop_on_signals
+from retrieval.cli.training_options import heads_options, make_job
+
+if TYPE_CHECKING:
+    from retrieval.training.heads_job import HeadsReport, Watchers
+
+
+@click.group()
+def command() -> None:
+    """Train on your own pairs.
+
+    \b
+    crossfind train heads --pairs pairs.csv --out my.model
+    crossfind index build ~/Pictures --store mine --model ./my.model
+    """
+
+
+@command.command()
+@heads_options
+@json_option
+def heads(as_json: bool, **typed: object) -> None:
+    """Fit a base model to your pairs: small heads on its vectors, in minutes.
+
+    PAIRS is a csv or jsonl with the columns image, audio, text (any two; paths relative to it), a
+    folder of files with equal names (a.jpg a.txt a.wav), or webdataset shards (.tar). A third of
+    the pairs is held out; the model is written only if its recall there improves beyond its 95 %
+    confidence interval. The result is a model name like any other.
+
+    \b
+    crossfind train heads --pairs pairs.csv --out my.model
+    crossfind train heads --pairs photos/ --base starter --out my.model --epochs 60 --loss siglip
+    """
+    from retrieval.training.run_heads import run_heads
+
+    job = make_job(**typed)  # type: ignore[arg-type]  # Click has checked them
+    with stop_on_signals() as stop, _watchers(stop) as watchers:
+        report = run_heads(job, watchers=watchers)
+    _print_report(report, as_json=as_json)
+    if report.path is None:
+        raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder with the data; see the recipe."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def starter(out: Path, data: Path | None, seed: int, as_json: bool) -> None:
+    """Train the starter model again, from its recipe.
+
+    \b
+    crossfind train starter --out weights/
+    """
+    # By name: the recipe's data preparation is a package of its own that few installations run.
+    report = import_module("retrieval.training.starter").run(out=out, data=data, seed=seed)
+    print_json(report) if as_json else print_table(asdict(report))
+
+
+@contextmanager
+def _watchers(stop: Event) -> Iterator[Watchers]:
+    """Show a bar for encoding and one for training on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from retrieval.training.heads_job import Watchers
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        encoding, training = (
+            bar.add_task("encoding", total=None),
+            bar.add_task("training", total=None),
+        )
+        yield Watchers(
+            on_encode=lambda done, total: bar.update(encoding, completed=done, total=total),
+            on_step=lambda step: bar.update(
+                training,
+                completed=step.step,
+                total=step.n_steps,
+                description=f"training, loss {step.loss:.3f}",
+            ),
+            stop=stop,
+        )
+
+
+def _print_report(report: HeadsReport, *, as_json: bool) -> None:
+    for failure in report.failures:
+        say(f"skipped: {escape(failure.reason)} [{failure.code}]")
+    if as_json:
+        print_json(report)
+        return
+    verdict, gain = report.adoption, report.adoption.gain
+    print_table(
+        {
+            "pairs": ", ".join(f"{n} {kind}" for kind, n in report.n_pairs.items()),
+            "held out": plural(report.n_test, "pair"),
+            "recall before": f"{verdict.before.value:.3f}",
+            "recall after": f"{verdict.after.value:.3f}",
+            "gain": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+            "model": escape(report.path) if report.path else "not adopted",
+        }
+    )
+    if report.path is None:
+        say("the gain could be chance: give more pairs, or keep it all the same with --force")
