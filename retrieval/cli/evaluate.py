@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from retrieval.cli.options import json_option, store_option
+from retrieval.cli.evaluate_labels import run_labels
+from retrieval.cli.options import json_option, model_option, store_option
 from retrieval.cli.output import plural, print_json, print_table, say
 from retrieval.config import load_settings
 from retrieval.engine import Engine
@@ -19,19 +21,28 @@ from retrieval.evaluation.relevance import Judgement, read_relevance
 
 @click.command()
 @click.option(
-    "--relevance", type=click.Path(path_type=Path), required=True, metavar="FILE",
+    "--relevance", type=click.Path(path_type=Path), metavar="FILE",
     help="csv or jsonl: query (or query_path), item, grade; or image, audio, text.",
 )  # fmt: skip
 @click.option(
     "--fail-under", "floors", multiple=True, metavar="METRIC=FIGURE",
     help="Exit 1 below it, e.g. r@10=0.5 or text->image:mrr=0.3; may be given often.",
 )  # fmt: skip
+@click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="FILE",
+    help="Instead: csv with path and label; measures a model as a classifier, without a store.",
+)  # fmt: skip
+@click.option("--prompt", metavar="TEXT", help="For --labels: what is encoded, {} is the label.")
 @click.option("--no-exact", is_flag=True, help="Skip the exact search beside the live index.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 @store_option
+@model_option
 @json_option
 def command(
-    relevance: Path,
+    relevance: Path | None,
+    labels: Path | None,
+    prompt: str | None,
+    model: str | None,
     floors: tuple[str, ...],
     no_exact: bool,
     seed: int,
@@ -45,11 +56,32 @@ def command(
     \b
     crossfind evaluate --relevance pairs.csv
     crossfind evaluate --relevance pairs.csv --fail-under r@10=0.5 --json
+    crossfind evaluate --labels labels.csv --model starter --prompt "a photo of a {}"
     """
+    if labels is not None:
+        unused = {
+            "relevance": relevance,
+            "fail-under": floors,
+            "no-exact": no_exact,
+            "store": store,
+        }
+        _refuse(unused, beside="labels: it measures a model, without a store")
+        run_labels(labels, model=model, prompt=prompt or "{}", seed=seed, as_json=as_json)
+        return
+    if relevance is None:
+        raise click.UsageError("give --relevance to measure a store or --labels to measure a model")
+    _refuse({"model": model, "prompt": prompt}, beside="relevance: a store has its own model")
     wanted = [parse_floor(floor) for floor in floors]
     report = _run(read_relevance(relevance), store=store, with_exact=not no_exact, seed=seed)
     _print(report, as_json=as_json)
     check_floors(report, floors=wanted)
+
+
+def _refuse(options: Mapping[str, object], *, beside: str) -> None:
+    """Refuse options that would have no effect."""
+    for name, value in options.items():
+        if value:
+            raise click.UsageError(f"--{name} has no effect beside --{beside}; leave it out")
 
 
 def _run(judgements: list[Judgement], *, store: str | None, with_exact: bool, seed: int) -> Report:
@@ -73,8 +105,8 @@ def _print(report: Report, *, as_json: bool) -> None:
     for direction in report.directions:
         if direction.n_absent:
             say(
-                f"warning: {plural(direction.n_absent, 'right item')} of {direction.direction} "
-                "are not in the store; add them or take them out of the table"
+                f"warning: not in the store: {plural(direction.n_absent, 'right item')} of "
+                f"{direction.direction}; add what is missing or take it out of the table"
             )
         print_table(_rows(direction))
 

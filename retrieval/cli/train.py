@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -45,13 +46,15 @@ def heads(as_json: bool, **typed: object) -> None:
     \b
     crossfind train heads --pairs pairs.csv --out my.model
     crossfind train heads --pairs photos/ --base starter --out my.model --epochs 60 --loss siglip
+    torchrun --nproc-per-node 2 --no-python crossfind train heads --pairs pairs.csv --out my.model
     """
     from retrieval.training.run_heads import run_heads
 
     job = make_job(**typed)  # type: ignore[arg-type]  # Click has checked them
     with stop_on_signals() as stop, _watchers(stop) as watchers:
         report = run_heads(job, watchers=watchers)
-    _print_report(report, as_json=as_json)
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun one process speaks for all
+        _print_report(report, as_json=as_json)
     if report.path is None:
         raise click.exceptions.Exit(1)
 
@@ -109,7 +112,7 @@ def _print_report(report: HeadsReport, *, as_json: bool) -> None:
     print_table(
         {
             "pairs": ", ".join(f"{n} {kind}" for kind, n in report.n_pairs.items()),
-            "held out": plural(report.n_test, "pair"),
+            "held out": plural(report.n_rows["test"], "pair"),
             "recall before": f"{verdict.before.value:.3f}",
             "recall after": f"{verdict.after.value:.3f}",
             "gain": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",

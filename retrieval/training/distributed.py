@@ -64,6 +64,15 @@ class World:
         out: Tensor = _Gather.apply(local, sizes, self.rank)  # type: ignore[no-untyped-call]
         return out
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let rank 0 run the block before the others, which then find its cache filled."""
+        if self.rank != 0:
+            dist.barrier()
+        yield
+        if self.rank == 0 and self.n_ranks > 1:
+            dist.barrier()
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the ranks; nothing to do for one rank."""
         if self.n_ranks == 1:
@@ -110,6 +119,8 @@ def joined_world() -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(rank=dist.get_rank(), n_ranks=dist.get_world_size())

@@ -95,7 +95,7 @@ class HeadsReport:
         base: name of the base model.
         path: the model file, or None where it was not adopted.
         n_pairs: pair type -> rows that have it.
-        n_train, n_validation, n_test: rows of each part.
+        n_rows: `train`, `validation` and `test` -> rows.
         failures: files that could not be used.
         n_encoded: contents that were not in the cache.
         training: how the training ended.
@@ -107,9 +107,7 @@ class HeadsReport:
     base: str
     path: str | None
     n_pairs: Mapping[str, int]
-    n_train: int
-    n_validation: int
-    n_test: int
+    n_rows: Mapping[str, int]
     failures: tuple[Failure, ...]
     n_encoded: int
     training: TrainReport

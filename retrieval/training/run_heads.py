@@ -15,6 +15,7 @@ from retrieval.encoders.registry import open_encoder
 from retrieval.errors import UsageError
 from retrieval.media import Loader
 from retrieval.training.adopt import Recalls, held_out_recalls, judge_adoption, mean_recall
+from retrieval.training.distributed import World, joined_world
 from retrieval.training.features import Features, LoadsMany, encode_pairs
 from retrieval.training.heads import HeadsModel
 from retrieval.training.heads_job import HeadsJob, HeadsReport, Watchers, by_direction, figures
@@ -65,8 +66,10 @@ def run_heads(job: HeadsJob, *, watchers: Watchers | None = None) -> HeadsReport
     encoder = open_encoder(job.base, threads=job.threads)
     torch.set_num_threads(job.threads)
     try:
-        with Loader(spec=encoder.media, n_workers=job.n_workers) as loader:
-            return train_heads(pairs, encoder=encoder, loader=loader, job=job, watchers=watchers)
+        with Loader(spec=encoder.media, n_workers=job.n_workers) as loader, joined_world() as world:
+            return train_heads(
+                pairs, encoder=encoder, loader=loader, job=job, watchers=watchers, world=world
+            )
     finally:
         encoder.close()
 
@@ -78,6 +81,7 @@ def train_heads(
     loader: LoadsMany,
     job: HeadsJob,
     watchers: Watchers | None = None,
+    world: World | None = None,
 ) -> HeadsReport:
     """Do what `run_heads` does, with pairs, a base model and a loader that are at hand.
 
@@ -86,6 +90,7 @@ def train_heads(
         encoder: the base model.
         loader: decodes files in the form the base wants.
         job, watchers: see `run_heads`; the job's source and base are not opened.
+        world: this process's place where several train together; rank 0 writes the model.
 
     Returns:
         The report.
@@ -93,18 +98,18 @@ def train_heads(
     Raises:
         UsageError, ModelError, StoppedError: see `run_heads`.
     """
-    start_s, watchers = time.monotonic(), watchers or Watchers()
+    start_s, watchers, world = time.monotonic(), watchers or Watchers(), world or World()
     space = choose_space(pairs, encoder=encoder)
-    features = encode_pairs(
-        pairs, encoder=encoder, space=space, loader=loader, cache=job.cache,
-        on_progress=watchers.on_encode,
-    )  # fmt: skip
-    bound = [features.groups["image"], features.groups["audio"], _numbers(pairs)]
-    split = split_rows(bound, seed=job.recipe.seed)
+    with world.first_alone():
+        features = encode_pairs(
+            pairs, encoder=encoder, space=space, loader=loader, cache=job.cache,
+            on_progress=watchers.on_encode,
+        )  # fmt: skip
+    split = _split(pairs, features=features, seed=job.recipe.seed)
     types = pair_types(features, rows=split.train)
     heads = head_specs(types, dim=space.dim, options=job.options)
     model, training = _fit(
-        features, split=split, types=types, heads=heads, job=job, watchers=watchers
+        features, split=split, types=types, heads=heads, job=job, watchers=watchers, world=world
     )
     tensors = model.head_tensors()
     before, after = (
@@ -112,17 +117,15 @@ def train_heads(
         for chosen in ({}, heads)
     )
     adoption = judge_adoption(before, after=after, force=job.force, seed=job.recipe.seed)
-    if adoption.adopted:
-        file = ModelFile(encoder.name, space.fingerprint, heads, tensors,
-                         metrics=figures(adoption, after=after))  # fmt: skip
+    if adoption.adopted and world.rank == 0:
+        told = figures(adoption, after=after)
+        file = ModelFile(encoder.name, space.fingerprint, heads, tensors, metrics=told)
         save_model_file(job.out, model=file)
     return HeadsReport(
         base=encoder.name,
         path=str(job.out.absolute()) if adoption.adopted else None,
         n_pairs={"-".join(pair): n_rows_of(pair, features=features) for pair in types},
-        n_train=len(split.train),
-        n_validation=len(split.validation),
-        n_test=len(split.test),
+        n_rows=split.n_rows(),
         failures=features.failures,
         n_encoded=features.n_encoded,
         training=training,
@@ -140,6 +143,7 @@ def _fit(
     heads: Mapping[Modality, HeadSpec],
     job: HeadsJob,
     watchers: Watchers,
+    world: World,
 ) -> tuple[HeadsModel, TrainReport]:
     """Train the heads on the training rows; validation rows choose the weights."""
     options, recipe = job.options, job.recipe
@@ -174,6 +178,7 @@ def _fit(
         recipe=recipe,
         validate=validate,
         mine=mine if options.n_hard else None,
+        world=world,
         device=device,
         data_fingerprint=f"{features.fingerprint} {options}",
     )
@@ -193,6 +198,12 @@ def _recalls(
     """Search the rows among themselves with heads applied by the code that will serve them."""
     vectors = mapped_vectors(features, rows=rows, heads=heads, tensors=tensors)
     return held_out_recalls(features, rows=rows, vectors=vectors, pairs=types)
+
+
+def _split(pairs: Sequence[Pair], *, features: Features, seed: int) -> Split:
+    """Keep rows of one picture, of one sound and of one named group on the same side."""
+    bound = [features.groups["image"], features.groups["audio"], _numbers(pairs)]
+    return split_rows(bound, seed=seed)
 
 
 def _numbers(pairs: Sequence[Pair]) -> Ids:

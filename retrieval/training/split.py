@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ class Split:
     train: Ids
     validation: Ids
     test: Ids
+
+    def n_rows(self) -> dict[str, int]:
+        """Count the rows of each part by its name."""
+        return {f.name: len(getattr(self, f.name)) for f in fields(self)}
 
 
 def split_rows(

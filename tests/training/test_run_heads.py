@@ -58,7 +58,7 @@ def test_heads_that_mend_the_base_are_adopted(trained: tuple[Path, HeadsReport])
     assert report.adoption.after.value > 0.9
     assert report.recalls["after"]["text->image"]["hit@1"] > 0.8
     assert report.path == str(folder / "my.model")
-    assert (report.n_train, report.n_validation, report.n_test) == (112, 24, 24)
+    assert report.n_rows == {"train": 112, "validation": 24, "test": 24}
     assert report.n_pairs == {"image-text": 160}
 
 

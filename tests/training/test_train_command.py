@@ -1,0 +1,72 @@
+"""`crossfind train heads` from a shell: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from retrieval.cli.train import command
+from retrieval.encoders.registry import open_encoder
+
+COLOURS = ("red", "yellow", "green", "cyan", "blue", "violet", "white", "black")
+RGB = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (128, 0, 255),
+       (255, 255, 255), (0, 0, 0))  # fmt: skip
+
+
+def _pairs(folder: Path, *, shift: int, n: int = 120) -> Path:
+    """Pictures whose captions call each colour by another one's name: heads can learn that."""
+    generator = np.random.default_rng(0)
+    rows = ["image,text"]
+    for number in range(n):
+        rgb = np.clip(np.array(RGB[number % 8]) + generator.integers(-40, 40, 3), 0, 255)
+        noise = generator.integers(-25, 25, (16, 16, 3))
+        pixels = np.clip(rgb + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        caption = COLOURS[(number + shift) % 8] if shift else COLOURS[generator.integers(8)]
+        rows.append(f"{number}.png,{caption}")
+    (folder / "pairs.csv").write_text("\n".join(rows))
+    return folder / "pairs.csv"
+
+
+def _train(folder: Path, pairs: Path, *more: str) -> Result:
+    files = ["--pairs", pairs, "--out", folder / "my.model", "--cache", folder / "cache"]
+    small = ["--base", "fake", "--batch-size", "64", "--threads", "1", "--workers", "1"]
+    arguments = ["heads", *map(str, files), *small, *more]
+    return CliRunner().invoke(command, arguments)
+
+
+def test_heads_are_trained_written_and_usable_as_a_model_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.jsonl"
+    result = _train(tmp_path, _pairs(tmp_path, shift=3), "--json", "--epochs", "40",
+                    "--learning-rate", "0.005", "--log", str(log))  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["adoption"]["gain"]["low"] > 0
+    assert report["path"] == str(tmp_path / "my.model")
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) == report["training"]["n_steps"]
+    monkeypatch.chdir(tmp_path)
+    encoder = open_encoder("./my.model", threads=1)
+    assert encoder.name == os.path.join(os.getcwd(), "my.model")
+    assert encoder.spaces[0].fingerprint != open_encoder("fake", threads=1).spaces[0].fingerprint
+
+
+def test_a_result_that_could_be_chance_is_not_written(tmp_path: Path) -> None:
+    pairs = _pairs(tmp_path, shift=0)
+    result = _train(tmp_path, pairs, "--epochs", "2")
+    assert result.exit_code == 1
+    assert "not adopted" in result.stdout
+    assert "--force" in result.stderr
+    assert not (tmp_path / "my.model").exists()
+    forced = _train(tmp_path, pairs, "--epochs", "2", "--force")
+    assert forced.exit_code == 0
+    assert (tmp_path / "my.model").exists()
