@@ -40,7 +40,7 @@ def heads_options(function: F) -> F:
             ),
             click.option("--cache", type=_PATH, help="Folder for encoded vectors; kept."),
             click.option("--checkpoint", type=_PATH, help="File to resume from and save to."),
-            click.option("--log", type=_PATH, help="File for one JSON line per step."),
+            click.option("--step-log", "log", type=_PATH, help="File for one JSON line per step."),
             click.option("--threads", type=click.IntRange(0, 256), help="0: one per core."),
             click.option("--workers", type=click.IntRange(0, 64), help="Decode processes."),
         )

@@ -46,7 +46,7 @@ def test_heads_are_trained_written_and_usable_as_a_model_name(
 ) -> None:
     log = tmp_path / "log.jsonl"
     result = _train(tmp_path, _pairs(tmp_path, shift=3), "--json", "--epochs", "40",
-                    "--learning-rate", "0.005", "--log", str(log))  # fmt: skip
+                    "--learning-rate", "0.005", "--step-log", str(log))  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["adoption"]["gain"]["low"] > 0
