@@ -173,6 +173,11 @@ class Loader:
                 task.future.set_exception(_stopped() if self._closing.is_set() else error)
             else:
                 task.settle(loaded)
+            finally:
+                if not task.future.done():  # a mistake of ours must not leave the caller waiting
+                    task.future.set_exception(
+                        CrossfindError(f"the loader failed on {task.found!r}; run with --debug")
+                    )
             if child.n_jobs >= _JOBS_PER_CHILD:
                 child.end()
         child.end()

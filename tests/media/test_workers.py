@@ -336,3 +336,9 @@ def test_600_files_with_60_bad_ones_lose_none_of_the_good(tmp_path, monkeypatch)
             assert same(outcome, load_file(found, spec=SPEC))
         else:
             assert outcome.code in ("decoder_crashed", "decoder_timeout")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_in_the_call_is_an_error_and_no_hang() -> None:
+    with Loader(spec=MediaSpec()) as loader, pytest.raises(CrossfindError, match="no-found"):
+        loader.load("no-found")  # type: ignore[arg-type]
