@@ -28,6 +28,9 @@ Recalls = Mapping[tuple[str, str], Values]
 
 KS = (1, 5, 10)
 
+# Queries scored at a time.
+_BLOCK = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -85,11 +88,12 @@ def held_out_recalls(
         if len(both) == 0:
             continue
         sides = [_unique(features.groups[side][rows][both]) for side in (one, other)]
-        right = np.zeros((len(sides[0][0]), len(sides[1][0])), dtype=np.bool_)
-        right[sides[0][1], sides[1][1]] = True
-        scores = vectors[one][both[sides[0][0]]] @ vectors[other][both[sides[1][0]]].T
-        out[one, other] = _hits(scores, right=right)
-        out[other, one] = _hits(scores.T, right=right.T)
+        right = np.stack([number for _, number in sides])
+        queries, items = (
+            vectors[side][both[first]] for side, (first, _) in zip((one, other), sides, strict=True)
+        )
+        out[one, other] = _hits(queries, items=items, right=right)
+        out[other, one] = _hits(items, items=queries, right=right[::-1])
     if not out:
         raise UsageError(
             f"none of the {len(rows)} held-out rows has a pair to judge by; give more pairs",
@@ -152,13 +156,23 @@ def _unique(groups: Ids) -> tuple[Ids, Ids]:
     return first, numbers
 
 
-def _hits(scores: npt.NDArray[np.floating], *, right: npt.NDArray[np.bool_]) -> Values:
-    """Look for right answers among the first k; a k that covers all items says nothing: it is 0/1
-    by construction and left in, equal for every model."""
-    # The best right answer's rank: one more than the wrong ones at least as good (a tie is a miss).
-    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    rank = 1 + ((scores >= best) & ~right).sum(axis=1)
-    return np.asarray(rank[:, None] <= np.array(KS)[None, :], dtype=np.float64)
+def _hits(queries: Vectors, *, items: Vectors, right: Ids) -> Values:
+    """Look for a right answer among the first k of each query, by blocks to bound the memory.
+
+    `right` int64 [2, R] pairs queries with their right items. A k that covers all items says
+    nothing; it is left in, equal for every model.
+    """
+    ranks = np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), _BLOCK):
+        scores = queries[start : start + _BLOCK] @ items.T
+        inside = (right[0] >= start) & (right[0] < start + _BLOCK)
+        fits = np.zeros(scores.shape, dtype=np.bool_)
+        fits[right[0, inside] - start, right[1, inside]] = True
+        # The best right answer's rank: one more than the wrong ones at least as good: a tie is a
+        # miss, or a model that gives everything one vector would be perfect.
+        best = np.where(fits, scores, -np.inf).max(axis=1, keepdims=True)
+        ranks[start : start + _BLOCK] = 1 + ((scores >= best) & ~fits).sum(axis=1)
+    return np.asarray(ranks[:, None] <= np.array(KS)[None, :], dtype=np.float64)
 
 
 def _interval(value: float, draws: Values) -> Interval:

@@ -70,16 +70,18 @@ def hard_negatives(
     targets = _encode(model, objective, role=target_role, rows=rows)
     positions = rows.cpu().numpy().astype(np.int64)
     searcher = make_searcher(targets, positions)
-    out = np.repeat(np.arange(objective.n_rows)[:, None], n_hard, axis=1)
     k = min(len(rows), n_hard + _largest_group(objective, rows=rows))
     found = searcher.search(anchors, k=k)
-    candidates = torch.from_numpy(found.ids).to(rows.device)
-    for place, row in enumerate(positions):
-        near = candidates[place, : int(found.counts[place])]
-        right = objective.right(objective.first_pair, rows=rows[place : place + 1], columns=near)
-        wrong = near[~right[0]][:n_hard].cpu().numpy()
-        out[row, : len(wrong)] = wrong
-    return torch.from_numpy(out).to(rows.device)
+    near = torch.from_numpy(found.ids).to(rows.device)
+    beyond = torch.arange(k)[None, :] >= torch.from_numpy(found.counts)[:, None]
+    unfit = objective.right_among(objective.first_pair, rows=rows, columns=near)
+    unfit |= beyond.to(rows.device)
+    # A stable sort of a flag: the fit ones come first, nearest first.
+    fit_first = unfit.to(torch.int8).argsort(dim=1, stable=True)[:, :n_hard]
+    picked = torch.where(unfit.gather(1, fit_first), rows[:, None], near.gather(1, fit_first))
+    out = torch.arange(objective.n_rows, device=rows.device)[:, None].repeat(1, n_hard)
+    out[rows, : picked.shape[1]] = picked
+    return out
 
 
 def _encode(model: HeadsModel, objective: PairsObjective, *, role: str, rows: Tensor) -> Vectors:

@@ -101,9 +101,13 @@ class PairsObjective:
 
     def right(self, pair: tuple[str, str], *, rows: Tensor, columns: Tensor) -> Tensor:
         """Mark right answers: rows' anchors [N] against columns' targets [M]; bool [N, M]."""
+        return self.right_among(pair, rows=rows, columns=columns[None, :])
+
+    def right_among(self, pair: tuple[str, str], *, rows: Tensor, columns: Tensor) -> Tensor:
+        """Mark right answers of rows [N] among columns of their own [N, M]; bool [N, M]."""
         by_anchor, by_target = self.groups[pair[0]], self.groups[pair[1]]
-        same_anchor = by_anchor[rows][:, None] == by_anchor[columns][None, :]
-        return same_anchor | (by_target[rows][:, None] == by_target[columns][None, :])
+        same_anchor = by_anchor[rows][:, None] == by_anchor[columns]
+        return same_anchor | (by_target[rows][:, None] == by_target[columns])
 
     def _contrast(
         self,

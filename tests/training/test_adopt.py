@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import UsageError
+from retrieval.training import adopt
 from retrieval.training.adopt import held_out_recalls, judge_adoption, mean_recall
 from retrieval.training.features import Features
 
@@ -44,7 +45,11 @@ def _slow(features: Features, query: str, item: str) -> list[list[float]]:
     return out
 
 
-def test_recalls_equal_a_slow_search_among_distinct_items() -> None:
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_recalls_equal_a_slow_search_among_distinct_items(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adopt, "_BLOCK", block)
     features = _features()
     rows = np.arange(40)
     found = held_out_recalls(
