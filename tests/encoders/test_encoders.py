@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from retrieval.doctor import demo_probe
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.fake import FakeEncoder
+from retrieval.encoders.references import read_references
 from retrieval.encoders.registry import open_encoder
 from retrieval.encoders.selftest import Probe, self_test
 from retrieval.errors import InputError, ModelError
@@ -165,6 +167,15 @@ def test_a_sound_model_passes(with_references: bool) -> None:
 )
 def test_each_fault_is_named(fault: str, expected: set[tuple[str, str]]) -> None:
     assert failed(Broken(fault), with_references=True) == expected
+
+
+def test_the_shipped_model_gives_its_reference_vectors() -> None:
+    starter = open_encoder("starter", threads=1)
+    references = read_references(starter)
+    assert references is not None, "run: python -m benchmarks.quality.write_references"
+    checks = self_test(starter, demo_probe(starter.media), references=references)
+    assert {(c.name, c.subject) for c in checks if not c.passed} == set()
+    assert {c.subject for c in checks if c.name == "other_weights"} == {"image", "audio", "text"}
 
 
 def test_without_references_a_lost_alignment_is_noticed() -> None:

@@ -1,0 +1,1 @@
+"""Measurements of quality: how well searches find what they should."""
