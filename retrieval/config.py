@@ -23,6 +23,7 @@ class Setting:
         default: also fixes the type.
         help: one line for people.
         low, high: limits of a number, inclusive.
+        short_variable: a second, shorter name of the environment variable, or empty.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Setting:
     help: str
     low: float = float("-inf")
     high: float = float("inf")
+    short_variable: str = ""
 
     @property
     def variable(self) -> str:
@@ -49,7 +51,15 @@ def _cores() -> int:
 SETTINGS: tuple[Setting, ...] = (
     Setting("store", "", "store directory; empty: found from the working directory upwards"),
     Setting("model", "starter", "model that encodes a new store"),
-    Setting("models_dir", "", "folder with model files that are not in the package"),
+    Setting(
+        "models_dir",
+        "",
+        "folder with model files that are not in the package",
+        short_variable="CROSSFIND_MODELS",
+    ),
+    Setting("device", "auto", "where pretrained models run: auto, cpu, cuda or cuda:N"),
+    Setting("precision", "auto", "of pretrained models: auto, fp32, bf16 or fp16"),
+    Setting("compile", 0, "1: compile pretrained models (half a minute at first use)", 0, 1),
     Setting("catalog", "", "SQLAlchemy URL of the catalog; empty: SQLite inside the store"),
     Setting("workers", 0, "decode processes; 0: one per core, at most 8", 0, 64),
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
@@ -87,6 +97,21 @@ class Settings:
     def models_dir(self) -> str:
         """Folder with further model files, or empty."""
         return str(self._get("models_dir"))
+
+    @property
+    def device(self) -> str:
+        """Where pretrained models run."""
+        return str(self._get("device"))
+
+    @property
+    def precision(self) -> str:
+        """Number format of pretrained models."""
+        return str(self._get("precision"))
+
+    @property
+    def compile(self) -> bool:
+        """Tell whether pretrained models are compiled."""
+        return bool(self._get("compile"))
 
     @property
     def catalog(self) -> str:
@@ -170,8 +195,9 @@ def load_settings(
         value: Value = row.default
         if row.name in from_file:
             value = from_file[row.name]
-        if env.get(row.variable):
-            value = env[row.variable]
+        for variable in (row.short_variable, row.variable):
+            if variable and env.get(variable):
+                value = env[variable]
         flag = (flags or {}).get(row.name)
         values[row.name] = _convert(row, value if flag is None else flag)
     return Settings(values)

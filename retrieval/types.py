@@ -28,6 +28,7 @@ class Space:
         fingerprint: hex digest over weights, preprocessing and dim.
         dim: length of a vector.
         modalities: part modalities that have vectors here (image, audio, text).
+        licence: of the weights, as their source names it; empty where it is the package's own.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Space:
     fingerprint: str
     dim: int
     modalities: tuple[Modality, ...]
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class MediaSpec:
         image_fit: `crop` scales the short side to `image_size_px / crop_fraction` and cuts the
             centre; `squash` ignores the aspect.
         crop_fraction: share of the short side that the centre crop keeps, in (0, 1].
+        image_method: `fast` may skip detail that scaling throws away (JPEG at reduced size, box
+            filter first); `library` scales as torchvision scales a Pillow picture, to the bit.
+        interpolation: of the scaling, always with antialiasing.
         sample_rate_hz: rate of the mono audio.
         window_s, hop_s: length and step of audio windows; a sound of at most window_s is one part.
         text_max_words: words of one text chunk.
@@ -56,6 +61,8 @@ class MediaSpec:
     image_size_px: int = 224
     image_fit: Literal["crop", "squash"] = "squash"
     crop_fraction: float = 1.0
+    image_method: Literal["fast", "library"] = "fast"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     sample_rate_hz: int = 44_100
     window_s: float = 10.0
     hop_s: float = 5.0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.config import load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.errors import ModelError
 
@@ -55,15 +56,55 @@ def canonical_name(name: str) -> str:
     return os.path.abspath(os.path.expanduser(name)) if name.endswith(".model") else name
 
 
-def open_encoder(name: str, *, threads: int) -> Encoder:
+def _open_clip(name: str, threads: int, models_dir: Path) -> Encoder:
+    from retrieval.encoders.clip import ClipEncoder
+    from retrieval.encoders.model_folder import open_model_folder
+    from retrieval.encoders.torch_run import TorchOptions
+
+    options = TorchOptions.from_settings(load_settings(), threads=threads)
+    return ClipEncoder(open_model_folder(name, models_dir=models_dir), options=options)
+
+
+def _clap(name: str, threads: int, models_dir: Path) -> Encoder:
+    from retrieval.encoders.clap import ClapEncoder
+    from retrieval.encoders.model_folder import open_model_folder
+    from retrieval.encoders.torch_run import TorchOptions
+
+    options = TorchOptions.from_settings(load_settings(), threads=threads)
+    return ClapEncoder(open_model_folder(name, models_dir=models_dir), options=options)
+
+
+def _joined(name: str, threads: int, models_dir: Path) -> Encoder:
+    from retrieval.encoders.joined import joined_path, open_joined
+
+    return open_joined(
+        joined_path(name, models_dir=models_dir),
+        name=name,
+        open_base=lambda base: open_encoder(base, threads=threads, models_dir=models_dir),
+    )
+
+
+PREFIXES: dict[str, tuple[str, Callable[[str, int, Path], Encoder]]] = {
+    "open_clip:": ("open_clip:NAME/TAG or open_clip:hf-hub:ORG/REPO: images, texts", _open_clip),
+    "clap:": ("clap:ORG/REPO: sounds, texts (pip install 'crossfind[clap]')", _clap),
+    "joined:": ("joined:NAME: what `models join` made of two models", _joined),
+}
+"""Prefix of a family of models -> one line about it, and what opens it."""
+
+
+def open_encoder(
+    name: str, *, threads: int, models_dir: str | os.PathLike[str] | None = None
+) -> Encoder:
     """Open a model by name.
 
     Args:
         name: as in `models list`, or the path of a trained model, ending in `.model`.
         threads: CPU threads it may use.
+        models_dir: folder with fetched models; from the settings when left out.
 
     Raises:
-        ModelError: no such model (`unknown_model`), or it cannot be used.
+        ModelError: no such model (`unknown_model`), it is not installed (`model_unavailable`,
+            with the command that fetches it), or it cannot be used.
 
     Example:
         >>> open_encoder("fake", threads=1).spaces[0].dim
@@ -76,8 +117,17 @@ def open_encoder(name: str, *, threads: int) -> Encoder:
         from retrieval.encoders.trained import open_trained
 
         path = Path(canonical_name(name))
-        return open_trained(path, open_base=lambda base: open_encoder(base, threads=threads))
+        return open_trained(
+            path,
+            open_base=lambda base: open_encoder(base, threads=threads, models_dir=models_dir),
+        )
+    for prefix, (_, make) in PREFIXES.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            from retrieval.encoders.model_folder import models_folder
+
+            return make(name, threads, models_folder(models_dir))
     names = [info.name for info in MODELS]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    near = difflib.get_close_matches(name, [*names, *PREFIXES], n=1)
+    known = [*names, *(f"{prefix}..." for prefix in PREFIXES)]
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
     raise ModelError(f"no model is called '{name}'; {hint}", code="unknown_model")
