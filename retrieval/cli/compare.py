@@ -13,6 +13,8 @@ from retrieval.evaluation.compare import Comparison, ModelRow, compare
 from retrieval.evaluation.compare_html import write_comparison
 from retrieval.evaluation.relevance import read_relevance
 
+_FIGURES = ("hit@1", "hit@5", "hit@10", "mrr")
+
 
 @click.command()
 @click.argument("models", nargs=-1, required=True)
@@ -47,21 +49,16 @@ def command(
 
 
 def _print(comparison: Comparison) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    columns = ("model", "direction", "hit@1", "hit@5", "hit@10", "mrr", "weights", "ms/query")
-    for column in columns:
-        left = column in columns[:2]
-        table.add_column(column, justify="left" if left else "right", no_wrap=column != "model")
+    rows = [["model", "direction", *_FIGURES, "weights", "ms/query"]]
     for model in comparison.models:
         for direction, row in model.directions.items():
-            figures = [f"{row.metrics[name]:.3f}" for name in columns[2:6]]
-            name = Text(escape(model.name), overflow="fold")
-            table.add_row(name, direction, *figures, _size(model), _query(model))
-    Console().print(table)
+            figures = [f"{row.metrics[name]:.3f}" for name in _FIGURES]
+            rows.append([escape(model.name), direction, *figures, _size(model), _query(model)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line in rows:
+        left = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+        click.echo("  ".join([*left, *right]))
     for model in comparison.models:
         for failure in model.failures:
             say(f"skipped by {escape(model.name)}: {escape(failure.reason)} [{failure.code}]")

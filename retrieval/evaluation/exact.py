@@ -31,6 +31,11 @@ class ExactSearcher:
         self._encoder = encoder
         self._loader = loader
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """List what was found damaged; see `Engine.warnings`."""
+        return self._generation.warnings
+
     def search(
         self, query: str | Path | int, *, k: int = 10, modality: str | None = None
     ) -> list[Hit]:

@@ -101,7 +101,12 @@ def scatter(title: str, *, points: Sequence[Point], x_label: str) -> str:
         )
         end = x > _WIDTH * 0.75  # a label at the right edge is written to the left of its point
         parts.append(
-            _text(x - 8 if end else x + 8, y - 7, point.label, anchor="end" if end else "start")
+            _text(
+                x - 8 if end else x + 8,
+                y + 17 if point.y > 0.9 else y - 7,
+                point.label,
+                anchor="end" if end else "start",
+            )
         )
     parts.append(_text(_WIDTH / 2, _HEIGHT - 6, x_label, anchor="middle"))
     return _svg(parts)

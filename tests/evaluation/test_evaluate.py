@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from index.types import Plan
 from retrieval.engine import Engine
 from retrieval.errors import UsageError
 from retrieval.evaluation.evaluate import Report, evaluate
@@ -171,3 +172,24 @@ def test_a_real_store_is_evaluated_live_and_exactly(tmp_path: Path) -> None:
     assert image.metrics["r@1"] == 1.0
     assert text.exact == text.metrics
     assert text.agreement == 1.0
+
+
+def test_the_exact_search_never_opens_an_index_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    plan = Plan(kind="flat", factory="Flat", reason="a file, however small the store is")
+    monkeypatch.setattr("retrieval.build.choose", lambda *_args, **_options: plan)
+    Image.new("RGB", (24, 24), (250, 0, 0)).save(tmp_path / "red.png")
+    with Engine.open(tmp_path / "store", create=True, model="fake") as engine:
+        engine.add(tmp_path / "red.png")
+        engine.build()
+        files = [path for path in engine.store.derived.iterdir() if path.is_file()]
+        assert files
+        for path in files:
+            path.write_bytes(b"damaged")
+        with exact_searcher(engine) as exact:
+            assert [Path(hit.path).name for hit in exact.search("red", k=3)] == ["red.png"]
+            assert exact.warnings == ()
+        assert engine.search("red", k=3)
+        assert engine.warnings  # the live search noticed the damage, so there was a file to open
