@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -241,7 +242,9 @@ class Writer(Reader):
         for chunk in chunks(known):
             keys = [path_key(path) for path in chunk]
             self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
-        rows = [_file_row(file) for file in {f.path: f for f in files}.values()]
+        rows = [
+            _file_row(_counted(f, known.get(f.path))) for f in {f.path: f for f in files}.values()
+        ]
         for rows_chunk in chunks(rows):
             self._connection.execute(sa.insert(FileRow), rows_chunk)
         return {content for content in replaced if content}
@@ -269,6 +272,13 @@ class Writer(Reader):
                     sa.insert(TombstoneRow),
                     [{"part_id": id_, "generation": generation} for id_ in ids],
                 )
+
+
+def _counted(file: FileRecord, before: FileRecord | None) -> FileRecord:
+    """Count the attempts at a file that stays bad."""
+    if before is None or not (file.code and before.code):
+        return file
+    return replace(file, attempts=before.attempts + 1)
 
 
 def _file_row(file: FileRecord) -> Row:

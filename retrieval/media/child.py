@@ -156,12 +156,19 @@ class Child:
         return process
 
     def _share(self) -> int | None:
-        """Make fresh memory that the next child will share; None where the system has none."""
+        """Make fresh memory that the next child will share; None where the system has none.
+
+        Without it, pixels travel through the pipe. A limit on file sizes counts it as a file.
+        """
         if not hasattr(os, "memfd_create"):
             return None
         descriptor = os.memfd_create("crossfind")
-        os.ftruncate(descriptor, SHARED_BYTES)
-        self._shared = mmap.mmap(descriptor, SHARED_BYTES)
+        try:
+            os.ftruncate(descriptor, SHARED_BYTES)
+            self._shared = mmap.mmap(descriptor, SHARED_BYTES)
+        except OSError:
+            os.close(descriptor)
+            return None
         return descriptor
 
     def _bury(

@@ -136,6 +136,12 @@ def test_a_bad_file_is_named_and_tried_again_only_when_it_changes(
     ]
     report = engine.add(world)
     assert (report.n_bad, report.n_loaded) == (1, 0)
+    (world / "broken.jpg").write_bytes(b"still no picture")
+    engine.add(world)
+    with engine._catalog.reading() as reader:
+        assert (
+            reader.known_files([str(world / "broken.jpg")])[str(world / "broken.jpg")].attempts == 2
+        )
     Image.new("RGB", (5, 5), (0, 0, 255)).save(world / "broken.jpg")
     report = engine.add(world)
     assert (report.n_bad, report.n_added) == (0, 1)

@@ -103,6 +103,31 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     build.communicate()
 
 
+@pytest.mark.parametrize("limit_kib", [16, 64, 160])
+def test_a_disk_that_takes_no_more_ends_in_exit_6_and_loses_nothing(
+    tmp_path: Path, limit_kib: int
+) -> None:
+    media = make_media(tmp_path / "media", n_files=40)
+    assert crossfind("index", "build", media, "--model", "fake", cwd=tmp_path).code == 0
+    store = tmp_path / ".crossfind"
+    expected = answers(store, n_queries=46)
+    more = make_media(tmp_path / "more", n_files=700, seed=6)
+    python = f"{sys.executable} -c 'from retrieval.cli import main; main()'"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {limit_kib}; {python} index build {more}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr
+    assert answers(store, n_queries=46) == expected
+    assert crossfind("index", "verify", cwd=tmp_path).code == 0
+    assert crossfind("index", "build", more, cwd=tmp_path).code == 0
+
+
 def wait_until(condition, *, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
     end_s = time.monotonic() + timeout_s
     while not condition():
