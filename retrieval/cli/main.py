@@ -16,6 +16,7 @@ _COMMANDS = {
     "index": ("retrieval.cli.index", "Build and look after a store."),
     "search": ("retrieval.cli.search", "Find items by a text, a file or a stored item."),
     "similar": ("retrieval.cli.similar", "Find items like a given one."),
+    "classify": ("retrieval.cli.classify", "Say of files which of some classes they show."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
