@@ -12,6 +12,7 @@ from index.storage import hash_file
 from retrieval.catalog.read import Reader, chunks
 from retrieval.catalog.records import LOADER_VERSION, FileRecord, path_key
 from retrieval.catalog.store import Catalog
+from retrieval.errors import StorageError
 from retrieval.media import Found
 from retrieval.types import Failure
 
@@ -112,7 +113,7 @@ def _settled(
         return False  # unknown content, or a caption to read or to take away
     try:
         content_hash = hash_file(Path(found.path))
-    except OSError:
+    except StorageError:
         return False  # the loader will say what is wrong with it
     if not reader.items_by_hash(content_hash):
         return False

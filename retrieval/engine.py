@@ -231,7 +231,11 @@ class Engine:
     @cached_property
     def encoder(self) -> Encoder:
         """The store's model, opened on first use."""
-        encoder = open_encoder(self._model_name(), threads=self._settings.threads)
+        encoder = open_encoder(
+            self._model_name(),
+            threads=self._settings.threads,
+            models_dir=self._settings.models_dir,
+        )
         with self._catalog.reading() as reader:
             known = {space.id: space for space in reader.spaces()}
         for space in encoder.spaces:
@@ -293,8 +297,8 @@ def _locate(explicit: str, *, create: bool) -> Store:
 
 def _open_catalog(store: Store, url: str) -> Catalog:
     """Open a store's catalog; an empty store gets one, under the writer lock."""
-    if url or store.catalog_path.exists():
-        return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))
-    with store.lock():
-        fresh = not any(store.segments.iterdir())
-        return Catalog.open(store.catalog_path, uuid=store.uuid, create=fresh)
+    if not url and not store.catalog_path.exists():
+        with store.lock():
+            if not any(store.segments.iterdir()) and not store.catalog_path.exists():
+                Catalog.create(store.catalog_path, uuid=store.uuid, tmp=store.tmp)
+    return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))

@@ -12,7 +12,7 @@ from index.storage import hash_file
 from index.types import Ids
 from retrieval.catalog.records import SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
-from retrieval.errors import DamagedError
+from retrieval.errors import DamagedError, StorageError
 from retrieval.store import Store
 from retrieval.types import Space
 
@@ -111,7 +111,7 @@ def _damaged_indexes(snapshot: Snapshot, store: Store) -> Iterator[Finding]:
             continue
         try:
             intact = hash_file(store.derived / entry.name) == entry.sha256
-        except OSError:
+        except StorageError:
             intact = False
         if not intact:
             detail = "exact search serves meanwhile; run: crossfind index rebuild"

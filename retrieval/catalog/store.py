@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 import sqlalchemy as sa
 
+from index.storage import publish
 from retrieval.catalog.check import check_rows
 from retrieval.catalog.connect import connect, reading, sqlite_url, translated, writing
 from retrieval.catalog.migrate import migrate
@@ -57,6 +61,20 @@ class Catalog:
         catalog._identify(uuid, create=create)
         return catalog
 
+    @classmethod
+    def create(cls, path: Path, *, uuid: str, tmp: Path) -> None:
+        """Make an empty SQLite catalog that is complete or absent, whenever the process dies.
+
+        Args:
+            path: where it goes.
+            uuid: the store's identity.
+            tmp: directory for the partial file, on the same file system.
+        """
+        partial = tmp / f"{uuid4().hex}.sqlite"
+        cls.open(partial, uuid=uuid, create=True).close()
+        publish(path, tmp=tmp, write=lambda sink: _copy(partial, sink))
+        partial.unlink()
+
     @contextmanager
     def reading(self) -> Iterator[Reader]:
         """Open one read transaction."""
@@ -91,6 +109,11 @@ class Catalog:
                 f"the catalog belongs to store {found}, not to {uuid}; "
                 "name the right --store or CROSSFIND_CATALOG"
             )
+
+
+def _copy(source: Path, sink: BinaryIO) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, sink)
 
 
 def _check_file(path: Path) -> None:

@@ -183,3 +183,23 @@ def test_a_missing_path_is_refused_by_name(engine: Engine, tmp_path: Path) -> No
 def test_a_second_writer_is_refused(engine: Engine, world: Path) -> None:
     with engine.store.lock(), pytest.raises(LockedError, match=str(os.getpid())):
         engine.add(world)
+
+
+def test_a_file_that_vanishes_while_it_is_compared_costs_only_itself(
+    engine: Engine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import retrieval.add_plan
+
+    engine.add(world)
+    shutil.copy(world / "red.png", world / "again.png")
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(world / "new.png")
+    real = retrieval.add_plan.hash_file
+
+    def vanish(path: Path) -> str:
+        path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(retrieval.add_plan, "hash_file", vanish)
+    report = engine.add(world)
+    assert (report.n_added, report.n_bad) == (1, 1)
+    assert [f.code for f in engine.failures()] == ["vanished"]

@@ -14,6 +14,7 @@ import pytest
 from cli import crossfind, environment
 from colour_media import make_media
 
+from index.storage import PUBLISH_FAILPOINTS
 from retrieval.engine import Engine
 
 Answers = list[list[tuple[int, int, str, float]]]
@@ -101,6 +102,28 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert build.wait(30) in (143, -signal.SIGTERM)
     assert time.monotonic() - started_s < 1.5
     build.communicate()
+
+
+def test_a_process_killed_while_the_store_is_made_leaves_a_store_that_opens(tmp_path: Path) -> None:
+    media = make_media(tmp_path / "media", n_files=5)
+    code = (
+        "import sys; from pathlib import Path; from retrieval.engine import Engine\n"
+        "Engine.open(Path(sys.argv[1]), create=True, model='fake').close()"
+    )
+    n_killed = 0
+    for step in PUBLISH_FAILPOINTS:
+        for count in (1, 2):  # FORMAT is the first file that is published, the catalog the second
+            store = tmp_path / f"{step}-{count}"
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(store)],
+                env=environment(CROSSFIND_FAILPOINT=f"{step}:{count}"),
+                capture_output=True,
+                check=False,
+            )
+            n_killed += done.returncode == -signal.SIGKILL
+            with Engine.open(store, create=True, model="fake") as engine:
+                assert engine.add(media).n_added == 5, (step, count)
+    assert n_killed == 2 * len(PUBLISH_FAILPOINTS)
 
 
 @pytest.mark.parametrize("limit_kib", [16, 64, 160])
