@@ -104,6 +104,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     build.communicate()
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_the_store_is_made_leaves_a_store_that_opens(tmp_path: Path) -> None:
     media = make_media(tmp_path / "media", n_files=5)
     code = (
