@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,18 @@ store_option = click.option(
 model_option = click.option(
     "--model", metavar="NAME", help="Model of a new store (see: models list)."
 )
+
+
+def _set_models_dir(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    # The encoders read it from the settings, also in functions that never see the option.
+    if value:
+        os.environ["CROSSFIND_MODELS_DIR"] = os.path.abspath(os.path.expanduser(value))
+
+
+models_dir_option = click.option(
+    "--models-dir", metavar="DIR", expose_value=False, callback=_set_models_dir, is_eager=True,
+    help="Folder with fetched models (also: CROSSFIND_MODELS).",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -45,6 +58,7 @@ def hits_options(function: F) -> F:
             click.option("-f", "--files", "as_files", is_flag=True, help="Print paths only."),
             json_option,
             store_option,
+            models_dir_option,
         )
     ):
         function = option(function)
@@ -58,6 +72,7 @@ def add_options(function: F) -> F:
             click.argument("paths", nargs=-1, required=True, type=click.Path()),
             store_option,
             model_option,
+            models_dir_option,
             click.option("--workers", type=int, metavar="N", help="Decode processes; 0: by cores."),
             click.option("--threads", type=int, metavar="N", help="Encoder threads; 0: by cores."),
             click.option(

@@ -111,6 +111,11 @@ class ClipEncoder(Encoder):
             ),
         )
 
+    @property
+    def context_length(self) -> int:
+        """Count the tokens of the longest text that is read in one piece, marks included."""
+        return self._config.context_length
+
     def _encode_batch(
         self,
         inputs: Sequence[Payload],

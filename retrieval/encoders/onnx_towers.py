@@ -21,6 +21,7 @@ import numpy.typing as npt
 from index.storage import hash_file
 from retrieval.encoders.model_folder import ModelFolder
 from retrieval.encoders.starter_files import session
+from retrieval.encoders.starter_head import unit
 from retrieval.encoders.torch_run import TorchOptions
 from retrieval.errors import ModelError
 from retrieval.types import Modality
@@ -78,10 +79,11 @@ class OnnxTowers:
         modality: Modality,
         values: npt.NDArray[Any],  # Any: float32 pictures or int64 tokens
     ) -> npt.NDArray[np.float32]:
-        """Encode a batch; float32 [N, D], any length."""
+        """Encode a batch; float32 [N, D], unit length."""
         opened = self._session(modality)
         out = opened.run(None, {opened.get_inputs()[0].name: values})[0]
-        return np.asarray(out, dtype=np.float32)
+        # Unit length, as from torch: pieces of a long text are averaged by direction.
+        return unit(np.asarray(out, dtype=np.float32))
 
     def _session(self, modality: Modality) -> Any:
         with self._lock:

@@ -165,7 +165,7 @@ def _check_alignment(
     return Check(
         "alignment",
         f"{first}-{second}",
-        same - different > 2 * spread,
+        bool(same - different > 2 * spread),
         f"cosine of same things {same:.3f}, of different things {different:.3f}",
     )
 
