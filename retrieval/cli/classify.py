@@ -23,8 +23,10 @@ from retrieval.evaluation.labels import read_labels
 )  # fmt: skip
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT",
               help="Wording of a label, {} is the label; may be given often.")  # fmt: skip
-@click.option("--temperature", type=float,
-              help="With --labels: p = softmax(cosine / it); if left out 0.05, sounds 0.1.")  # fmt: skip
+@click.option(
+    "--temperature", type=float,
+    help="With --labels: p = softmax(cosine / it); if left out 0.05, sounds 0.1.",
+)  # fmt: skip
 @click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True,
               help="With --train: parts of the cross-validation.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="With --train: of the folds.")
