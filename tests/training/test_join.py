@@ -142,8 +142,8 @@ def test_a_joined_model_saved_and_opened_again_is_the_same(tmp_path: Path, capti
     sound: list[Payload] = [np.sin(np.arange(8000) / 9).astype(np.float32)]
     made = [e.encode(sound, modality="audio", space=e.spaces[0]) for e in (one, two)]
     assert np.array_equal(*made)
+    other = Turned("ears", modalities=("audio", "text"), seed=3, gap=0)
     with pytest.raises(ModelError) as caught:
-        other = Turned("ears", modalities=("audio", "text"), seed=3, gap=0)
         JoinedEncoder(read_joined_file(path), name="j", image=eyes, audio=other)
     assert caught.value.code == "base_mismatch"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
