@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from retrieval.errors import NotFoundError
 from retrieval.types import Failure, Item, Modality, Part, Space
 
 T = TypeVar("T")
+SpaceState = Literal["pending", "active", "kept"]
+"""Being filled, serving, or left from before the last migration."""
 Ids = npt.NDArray[np.int64]
 
 # Well under SQLite's limit of bound values in one statement.
@@ -58,9 +60,11 @@ class Reader:
         ).one()
         return int(row[0]), int(row[1])
 
-    def spaces(self) -> tuple[Space, ...]:
-        """List the spaces of the store."""
-        rows = self._connection.execute(sa.select(SpaceRow).order_by(SpaceRow.pk))
+    def spaces(self, *, state: SpaceState = "active") -> tuple[Space, ...]:
+        """List the spaces of the store that serve, or those of another state."""
+        rows = self._connection.execute(
+            sa.select(SpaceRow).where(SpaceRow.state == state).order_by(SpaceRow.pk)
+        )
         return tuple(
             Space(
                 id=row.id,
@@ -68,15 +72,17 @@ class Reader:
                 fingerprint=row.fingerprint,
                 dim=row.dim,
                 modalities=cast(tuple[Modality, ...], tuple(row.modalities.split(","))),
+                licence=row.licence,
             )
             for row in rows
         )
 
     def snapshot(self) -> Snapshot:
         """Read what a search of this generation needs."""
-        names = self._space_names()
+        names = self._space_names("active")
         newest: dict[str, DerivedEntry] = {}
-        for row in self._connection.execute(sa.select(DerivedRow).order_by(DerivedRow.pk)):
+        serving = sa.select(DerivedRow).where(DerivedRow.space_pk.in_(names))
+        for row in self._connection.execute(serving.order_by(DerivedRow.pk)):
             newest[names[row.space_pk]] = DerivedEntry(
                 space_id=names[row.space_pk],
                 generation=row.generation,
@@ -101,12 +107,13 @@ class Reader:
             },
         )
 
-    def segments(self) -> tuple[SegmentEntry, ...]:
-        """List the segments that count, oldest first."""
-        names = self._space_names()
+    def segments(self, *, state: SpaceState = "active") -> tuple[SegmentEntry, ...]:
+        """List the segments that count, of spaces of a state, oldest first."""
+        names = self._space_names(state)
         rows = self._connection.execute(
             sa.select(SegmentRow)
             .where(SegmentRow.retired_generation.is_(None))
+            .where(SegmentRow.space_pk.in_(names))
             .order_by(SegmentRow.pk)
         )
         return tuple(
@@ -131,8 +138,10 @@ class Reader:
         derived = self._connection.execute(sa.select(DerivedRow.name)).scalars()
         return {str(name) for name in (*segments, *derived) if name}
 
-    def _space_names(self) -> dict[int, str]:
-        rows = self._connection.execute(sa.select(SpaceRow.pk, SpaceRow.id))
+    def _space_names(self, state: SpaceState) -> dict[int, str]:
+        rows = self._connection.execute(
+            sa.select(SpaceRow.pk, SpaceRow.id).where(SpaceRow.state == state)
+        )
         return {int(pk): str(name) for pk, name in rows}
 
     def known_files(self, paths: Sequence[str]) -> dict[str, FileRecord]:

@@ -37,6 +37,8 @@ class SpaceRow(Base):
     fingerprint: Mapped[str] = mapped_column(Text)
     dim: Mapped[int]
     modalities: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="active")  # pending, active, kept
+    licence: Mapped[str] = mapped_column(Text, server_default="")
 
 
 class FileRow(Base):

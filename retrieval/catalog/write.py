@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from index.types import SegmentInfo
 from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
-from retrieval.catalog.read import Reader, chunks
+from retrieval.catalog.read import chunks
 from retrieval.catalog.records import (
     Batch,
     DerivedEntry,
@@ -29,11 +29,10 @@ from retrieval.catalog.schema import (
     StoreRow,
     TombstoneRow,
 )
-from retrieval.errors import ModelError
-from retrieval.types import Space
+from retrieval.catalog.spaces import SpaceWriter
 
 
-class Writer(Reader):
+class Writer(SpaceWriter):
     """Everything a Reader can, and changes; all of them count only once the transaction commits."""
 
     def apply(self, batch: Batch) -> int:
@@ -52,34 +51,6 @@ class Writer(Reader):
         for space_id, info in batch.segments:
             self.add_segment(space_id, info, generation)
         return self.remove_orphans(orphaned, generation)
-
-    def ensure_space(self, space: Space) -> None:
-        """Register a space, or check that the one of that name is the same.
-
-        Raises:
-            ModelError: same name, other weights (`space_mismatch`).
-        """
-        found = {known.id: known for known in self.spaces()}.get(space.id)
-        if found is None:
-            self._connection.execute(
-                sa.insert(SpaceRow),
-                [
-                    {
-                        "id": space.id,
-                        "model": space.model,
-                        "fingerprint": space.fingerprint,
-                        "dim": space.dim,
-                        "modalities": ",".join(space.modalities),
-                    }
-                ],
-            )
-        elif found.fingerprint != space.fingerprint:
-            raise ModelError(
-                f"the store's space '{found.id}' was made by model {found.model} "
-                f"({found.fingerprint[:12]}), not by {space.model} ({space.fingerprint[:12]}); "
-                "their vectors cannot be mixed: build a new store with --store",
-                code="space_mismatch",
-            )
 
     def add_segment(self, space_id: str, info: SegmentInfo, generation: int) -> None:
         """Name a published segment as part of the truth."""
