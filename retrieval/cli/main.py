@@ -20,6 +20,7 @@ _COMMANDS = {
     "duplicates": ("retrieval.cli.duplicates", "Find copies, bursts and near copies."),
     "cluster": ("retrieval.cli.cluster", "Group items by what they show, with keywords."),
     "outliers": ("retrieval.cli.outliers", "Find items that are like no other."),
+    "explain": ("retrieval.cli.explain", "Say why an item is a hit."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
