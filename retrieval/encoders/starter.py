@@ -59,6 +59,9 @@ class StarterEncoder(Encoder):
         self.spaces = (space,)
         self.media = MediaSpec(**manifest["media"])
         self.batch_size = {"image": 16, "audio": 8, "text": 1024}
+        trunks: tuple[Modality, ...] = ("image", "audio")
+        shapes = {m: manifest["files"][f"{m}.safetensors"]["shapes"] for m in trunks}
+        self.trunk_dims = {m: int(shape["mean"][0]) for m, shape in shapes.items()}
 
     def _encode_batch(
         self,
@@ -73,6 +76,20 @@ class StarterEncoder(Encoder):
             pictures = cast("Sequence[npt.NDArray[np.uint8]]", inputs)
             return self._open_image().encode(pictures)
         return self._open_audio().encode(cast("Sequence[npt.NDArray[np.float32]]", inputs))
+
+    def _trunk_batch(
+        self,
+        inputs: Sequence[Payload],
+        *,
+        modality: Modality,
+        space: Space,  # noqa: ARG002 - one
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        if modality == "image":
+            tower = self._open_image()
+            features = tower.features(cast("Sequence[npt.NDArray[np.uint8]]", inputs))
+            return tower.project(features), features
+        sounds = cast("Sequence[npt.NDArray[np.float32]]", inputs)
+        return self._open_audio().encode_with_features(sounds)
 
     def _open_text(self) -> TextTower:
         with self._lock:

@@ -94,23 +94,29 @@ class AudioTower:
         self._share = float(settings["share"])
 
     def encode(self, sounds: Sequence[npt.NDArray[np.float32]]) -> Floats:
-        """Encode sounds.
+        """Encode sounds: float32 [N, dim], any length; see `encode_with_features`."""
+        return self.encode_with_features(sounds)[0]
+
+    def encode_with_features(
+        self, sounds: Sequence[npt.NDArray[np.float32]]
+    ) -> tuple[Floats, Floats]:
+        """Run the trunk and map its features into the space.
 
         Args:
             sounds: float32 [T] at 44,100 Hz.
 
         Returns:
-            float32 [N, dim], any length; silence gives a zero row.
+            float32 [N, dim], any length, a zero row for silence; and the features [N, F].
         """
         cut = [blocks(log_mel(sound, filters=self._filters)) for sound in sounds]
         features = self._run.run(["feature"], {"mel": np.concatenate(cut)})[0]
         starts = np.cumsum([0, *(len(c) for c in cut[:-1])])
         counts = np.array([[len(c)] for c in cut], dtype=np.float32)
-        pooled = np.add.reduceat(features, starts, axis=0) / counts
-        vectors = self.project(pooled.astype(np.float32))
+        pooled: Floats = np.asarray(np.add.reduceat(features, starts, axis=0) / counts, np.float32)
+        vectors = self.project(pooled)
         silent = np.array([float(np.abs(sound).max()) < 1e-4 for sound in sounds])
         vectors[silent] = 0.0
-        return vectors
+        return vectors, pooled
 
     def project(self, feature: Floats) -> Floats:
         """Map pooled features float32 [N, F] to float32 [N, dim]."""

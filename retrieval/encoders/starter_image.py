@@ -35,13 +35,17 @@ class ImageTower:
         self._share = (float(settings["share_low"]), float(settings["share_high"]))
 
     def encode(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        """Encode pictures.
+        """Encode pictures: float32 [N, dim], any length; see `features` and `project`."""
+        return self.project(self.features(pictures))
+
+    def features(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+        """Run the trunk.
 
         Args:
             pictures: uint8 RGB [S, S, 3], S as the manifest says.
 
         Returns:
-            float32 [N, dim], any length.
+            float32 [N, F].
 
         Raises:
             ModelError: a picture has another size (`picture_size`).
@@ -55,7 +59,7 @@ class ImageTower:
                     code="picture_size",
                 )
         feature = self._run.run(["feature"], {"image": np.stack(pictures)})[0]
-        return self.project(feature)
+        return np.asarray(feature, dtype=np.float32)
 
     def project(self, feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Map the trunk's features into the space.
