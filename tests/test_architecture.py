@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ LAYERS = {
     "query": 50,
     "remove": 50,
     "verify": 50,
+    "migrate": 50,
     "garbage": 45,
     "media": 40,
     "encoders": 40,
@@ -65,6 +67,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "extractall", "trust_remote_code", "allow_pic
 FORBIDDEN_DOTTED = {"torch.load", "yaml.load", "torch.save"}
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
