@@ -19,14 +19,15 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
 from retrieval.errors import ModelError, NotFoundError
 from retrieval.garbage import collect_garbage
-from retrieval.media import Loader
+from retrieval.media import Loader, find_file
+from retrieval.media.cut import wide_spec
 from retrieval.query.generation import Generation, open_generation
 from retrieval.query.grammar import make_query
 from retrieval.query.search import search
 from retrieval.remove import remove, resolve_item
 from retrieval.status import Status, read_status
 from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
-from retrieval.types import Failure, Hit, Item
+from retrieval.types import Expression, Failure, Hit, Item, Loaded, MediaSpec
 from retrieval.verify import VerifyReport, verify
 
 # Decoded files that may wait while a batch is encoded: two batches of pictures.
@@ -162,14 +163,23 @@ class Engine:
             return remove(targets, catalog=self._catalog)
 
     def search(
-        self, query: str | Path | int, *, k: int = 10, modality: str | None = None
+        self,
+        query: str | Path | int | Expression,
+        *,
+        k: int = 10,
+        modality: str | None = None,
+        where: str = "",
+        min_confidence: float = 0.0,
     ) -> list[Hit]:
         """Find the items nearest to a query.
 
         Args:
-            query: a text (str), a media file (pathlib.Path) or a stored item's id (int).
+            query: a text (str), a media file (pathlib.Path), a stored item's id (int), or a
+                composed query: what `retrieval.query.parse.parse` gives.
             k: how many hits, 1 to 1000.
             modality: image, audio, text, video, or None for any.
+            where: a condition on the items' fields, e.g. `width_px > 800 AND format = 'jpeg'`.
+            min_confidence: hits below are left out, 0 to 1.
 
         Returns:
             At most k hits, best first, ties by id.
@@ -178,8 +188,9 @@ class Engine:
             UsageError: empty query, or k or modality outside their limits.
             BadMediaError: the query file cannot be used.
         """
-        wanted = make_query(query, k=k, modality=modality)
-        leave_out = [query] if isinstance(query, int) else []
+        wanted = make_query(
+            query, k=k, modality=modality, where=where, min_confidence=min_confidence
+        )
         with self._reading() as (reader, generation):
             return search(
                 wanted,
@@ -187,7 +198,7 @@ class Engine:
                 generation=generation,
                 encoder=self.encoder,
                 loader=self._loader,
-                leave_out=leave_out,
+                load_wide=self._load_wide,
             )
 
     def similar(
@@ -252,9 +263,13 @@ class Engine:
     def _loader(self) -> Loader:
         return self._new_loader(1)
 
-    def _new_loader(self, n_workers: int) -> Loader:
+    def _load_wide(self, path: Path) -> Loaded:
+        with self._new_loader(1, spec=wide_spec(self.encoder.media)) as loader:
+            return loader.load(find_file(path))
+
+    def _new_loader(self, n_workers: int, *, spec: MediaSpec | None = None) -> Loader:
         return Loader(
-            spec=self.encoder.media,
+            spec=spec or self.encoder.media,
             n_workers=n_workers,
             timeout_s=self._settings.decode_timeout_s,
             memory_bytes=self._settings.decode_memory_bytes,

@@ -183,20 +183,68 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What is looked for.
+class Term:
+    """One thing a query is made of.
 
     Attributes:
         value: a text, a file's absolute path, or a stored item's id as text.
         kind: how to read `value`.
-        k: how many hits are wanted, 1 to 1000.
-        modality: only items of this modality, or None for any.
+        crop: (left, top, right, bottom) of a picture as shares of its sides, each in [0, 1].
+        slice_s: (start, end) in a sound or video, seconds.
     """
 
     value: str
     kind: Literal["text", "file", "item"] = "text"
+    crop: tuple[float, float, float, float] | None = None
+    slice_s: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Vectors added with weights and brought to unit length: one vector, one direction."""
+
+    parts: tuple[tuple[float, Term | Sum], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """AND: an item scores as its worst part of the query (minimum)."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """OR: an item scores as its best part of the query (maximum)."""
+
+    parts: tuple[Expression, ...]
+
+
+Expression = Union[Term, Sum, Every, Either]
+"""A composed query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for.
+
+    Attributes:
+        value: a text, a file's absolute path, a stored item's id as text, or a composed query.
+        kind: how to read `value`; `composed` says that `expression` holds the query.
+        k: how many hits are wanted, 1 to 1000.
+        modality: only items of this modality, or None for any.
+        expression: of a composed query.
+        where: a condition on the items' fields, see `retrieval.query.where`; empty for none.
+        min_confidence: hits below are left out, in [0, 1]; 0 keeps all.
+    """
+
+    value: str
+    kind: Literal["text", "file", "item", "composed"] = "text"
     k: int = 10
     modality: Modality | None = None
+    expression: Expression | None = None
+    where: str = ""
+    min_confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +260,10 @@ class Hit:
         start_s, end_s: where the best part lies in a sound or video, else None.
         text: the best part's text, for texts and captions.
         copies: further paths with the same bytes.
+        z: how many spreads the score lies above those of this query with other items of the
+            kind; None where the store is too small to say.
+        confidence: share of unrelated queries whose best hit is worse than this one, in [0, 1];
+            None where the store is too small to say.
     """
 
     rank: int
@@ -223,6 +275,13 @@ class Hit:
     end_s: float | None = None
     text: str | None = field(default=None, compare=False)
     copies: tuple[str, ...] = field(default=(), compare=False)
+    z: float | None = field(default=None, compare=False)
+    confidence: float | None = field(default=None, compare=False)
+
+    @property
+    def cosine(self) -> float:
+        """The score, by its full name."""
+        return self.score
 
 
 Outcome = Union[Loaded, Failure]

@@ -65,6 +65,39 @@ def hits_options(function: F) -> F:
     return function
 
 
+def query_options(function: F) -> F:
+    """Add the options that say more about what is looked for."""
+    for option in reversed(
+        (
+            click.option(
+                "--syntax",
+                type=click.Choice(["auto", "composed", "text"]),
+                default="auto",
+                show_default=True,
+                help="Read QUERY as a composed query: if it clearly is one, always, never.",
+            ),
+            click.option(
+                "--more-like", type=click.IntRange(min=0), multiple=True, metavar="ID",
+                help="Nearer to this stored item; may be repeated.",
+            ),
+            click.option(
+                "--less-like", type=click.IntRange(min=0), multiple=True, metavar="ID",
+                help="Further from this stored item; may be repeated.",
+            ),
+            click.option(
+                "--where", default="", metavar="CONDITION",
+                help="Only items that fit, e.g. \"year>=2020 AND path LIKE '%/holiday/%'\".",
+            ),
+            click.option(
+                "--min-confidence", type=click.FloatRange(0.0, 1.0), default=0.0, metavar="P",
+                help="Only hits this sure, 0 to 1.",
+            ),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 def add_options(function: F) -> F:
     """Add the options of every command that encodes files."""
     for option in reversed(

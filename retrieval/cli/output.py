@@ -14,6 +14,7 @@ from retrieval.query.results import hits_to_json
 from retrieval.types import Hit
 
 _SNIPPET = 60
+_UNSURE = 0.5  # half of all unrelated queries find something as good
 
 
 def escape(text: str) -> str:
@@ -91,11 +92,19 @@ def print_hits(
         for hit in hits:
             click.echo(_line(hit))
     else:
-        say("nothing found: the store has no such items; see: crossfind index status")
+        say(
+            "nothing matches: no item fits the filters and limits given, or the store has none; "
+            "see: crossfind index status"
+        )
+    if hits and not (as_json or as_jsonl or as_files):
+        best = max((h.confidence for h in hits if h.confidence is not None), default=1.0)
+        if best < _UNSURE:
+            say(f"note: nothing clearly matches; the best hit is {best:.0%} sure")
 
 
 def _line(hit: Hit) -> str:
-    line = f"{hit.rank:>3}  {hit.score:6.3f}  {hit.modality:<5}  {short_path(hit.path)}"
+    sure = "" if hit.confidence is None else f"{hit.confidence:4.0%}  "
+    line = f"{hit.rank:>3}  {hit.score:6.3f}  {sure}{hit.modality:<5}  {short_path(hit.path)}"
     if hit.start_s is not None and hit.end_s is not None:
         line += f"  {clock(hit.start_s)}-{clock(hit.end_s)}"
     if hit.text:

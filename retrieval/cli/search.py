@@ -6,18 +6,25 @@ from pathlib import Path
 
 import click
 
-from retrieval.cli.options import hits_options
+from retrieval.cli.options import hits_options, query_options
 from retrieval.cli.output import escape, print_hits, say
 from retrieval.config import load_settings
 from retrieval.engine import Engine
-from retrieval.query.grammar import read_query
+from retrieval.query.grammar import read_query, refined
+from retrieval.query.parse import join_arguments
 
 
 @click.command()
-@click.argument("query")
+@click.argument("words", metavar="QUERY...", nargs=-1, required=True)
+@query_options
 @hits_options
 def command(
-    query: str,
+    words: tuple[str, ...],
+    syntax: str,
+    more_like: tuple[int, ...],
+    less_like: tuple[int, ...],
+    where: str,
+    min_confidence: float,
     modality: str,
     k: int,
     as_jsonl: bool,
@@ -30,13 +37,25 @@ def command(
     A query that looks like a path (./bark.ogg, ../a.jpg, /b.wav, ~/c.png) is a file; '#12' is a
     stored item; everything else is text.
 
+    Queries are composed with + and - (vectors added), AND (all of them), OR (any of them),
+    brackets, weights (2:beach), a crop of a picture (./a.jpg[0,0,0.5,1], shares of its sides) or a
+    slice of a sound (./a.wav[3s:8s]). Operators stand between spaces, and at least one of their
+    operands is quoted, weighted, a path or '#12': "rock - paper" alone stays text. With --syntax
+    composed every query is read so, with --syntax text none.
+
     \b
     crossfind search "a red parrot" --for image
     crossfind search ./bark.ogg -k 5
+    crossfind search '"2:beach" + ./dog.ogg - people'
+    crossfind search '"rain" AND "piano"' --where "duration_s < 30"
+    crossfind search beach --more-like 12 --less-like 9
     """
-    value = read_query(query)
+    query = join_arguments(words)
+    value = refined(read_query(query, syntax=syntax), more=more_like, less=less_like)
     with Engine.open(settings=load_settings({"store": store})) as engine:
-        hits = engine.search(value, k=k, modality=modality)
+        hits = engine.search(
+            value, k=k, modality=modality, where=where, min_confidence=min_confidence
+        )
         warnings = engine.warnings
     for warning in warnings:
         say(f"warning: {escape(warning)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from retrieval.errors import BackendMissingError, DamagedError
 from retrieval.store import Store
 from retrieval.types import Space
 
+if TYPE_CHECKING:
+    from retrieval.query.calibrate import Pair
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +36,7 @@ class OpenSpace:
     def __init__(self, space: Space, *, store: Store, snapshot: Snapshot) -> None:
         self.space = space
         self.warnings: list[str] = []
+        self._opened: dict[str, Segment] = {}
         self._store = store
         self._segments = [s for s in snapshot.segments if s.space_id == space.id]
         self._derived = {d.space_id: d for d in snapshot.derived}.get(space.id)
@@ -63,13 +68,22 @@ class OpenSpace:
         Returns:
             float32 [M, D] with M <= len(ids), unit length.
         """
-        rows = []
-        for entry in self._segments:
+        return self.lookup(ids)[1]
+
+    def lookup(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Read stored vectors by id; ids that are not here are left out.
+
+        Returns:
+            int64 [M], the ids in the order of storage, and float32 [M, D], unit length.
+        """
+        known, rows = [np.zeros(0, np.int64)], [np.zeros((0, self.space.dim), np.float32)]
+        for entry in self._segments if len(ids) else ():
             segment = self._open_segment(entry)
             if segment is not None:
                 positions = np.flatnonzero(np.isin(segment.ids, ids))
+                known.append(segment.ids[positions])
                 rows += [segment.vectors(int(p), int(p) + 1) for p in positions]
-        return np.concatenate(rows) if rows else np.zeros((0, self.space.dim), np.float32)
+        return np.concatenate(known), np.concatenate(rows)
 
     @cached_property
     def _parts(self) -> tuple[Index, ...]:
@@ -113,8 +127,12 @@ class OpenSpace:
             tail.add(vectors if whole else vectors[alive], ids=segment.ids[alive])
 
     def _open_segment(self, entry: SegmentEntry) -> Segment | None:
+        name = entry.info.name
         try:
-            return open_segment(self._store.segments / entry.info.name, sha256=entry.info.sha256)
+            if name not in self._opened:  # its bytes are checked once: they never change
+                path = self._store.segments / name
+                self._opened[name] = open_segment(path, sha256=entry.info.sha256)
+            return self._opened[name]
         except (DamagedError, FileNotFoundError) as error:
             self._warn(
                 f"segment {entry.info.name} is damaged ({error}); its {entry.info.n_vectors} "
@@ -136,11 +154,13 @@ class Generation:
         number: the generation.
         spaces: by id.
         modality_ids: part ids by item modality, filled as filters ask for them.
+        pairs: what `calibrate.Calibrator` has measured, filled as searches ask for it.
     """
 
     number: int
     spaces: dict[str, OpenSpace]
     modality_ids: dict[str, Ids] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, str, bool], Pair | None] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:

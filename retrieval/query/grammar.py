@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from retrieval.errors import UsageError
-from retrieval.types import MODALITIES, Modality, Query
+from retrieval.query.expression import check_size, refine, write
+from retrieval.query.parse import looks_composed, parse
+from retrieval.types import MODALITIES, Either, Every, Expression, Modality, Query, Sum, Term
 
 MAX_K = 1000
 _STORED = re.compile(r"#(\d{1,18})")
 
 
-def make_query(value: str | Path | int, *, k: int, modality: str | None) -> Query:
+def make_query(
+    value: str | Path | int | Expression,
+    *,
+    k: int,
+    modality: str | None,
+    where: str = "",
+    min_confidence: float = 0.0,
+) -> Query:
     """Make a Query from what Python code gives.
 
     Args:
-        value: a text (str), a media file (Path) or a stored item's id (int).
+        value: a text (str), a media file (Path), a stored item's id (int), or a composed query.
         k: how many hits, 1 to 1000.
         modality: of the items wanted; None or `any` for all.
+        where: a condition on the items' fields; empty for none.
+        min_confidence: hits below are left out, 0 to 1.
 
     Raises:
-        UsageError: `empty_query`, `bad_k` or `bad_modality`.
+        UsageError: `empty_query`, `bad_k`, `bad_modality` or `bad_confidence`.
 
     Example:
         >>> make_query("a red parrot", k=5, modality="image").kind
@@ -29,36 +42,90 @@ def make_query(value: str | Path | int, *, k: int, modality: str | None) -> Quer
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise UsageError(f"k is {k!r}; it must be a whole number from 1 to {MAX_K}", code="bad_k")
-    wanted = _modality(modality)
+    if isinstance(min_confidence, bool) or not (
+        isinstance(min_confidence, int | float) and 0 <= min_confidence <= 1
+    ):
+        raise UsageError(
+            f"min_confidence is {min_confidence!r}; it must be a number from 0 to 1",
+            code="bad_confidence",
+        )
+    text, kind = _value(value)
+    return Query(
+        value=text,
+        kind=kind,
+        k=k,
+        modality=_modality(modality),
+        expression=value if isinstance(value, Term | Sum | Every | Either) else None,
+        where=where,
+        min_confidence=float(min_confidence),
+    )
+
+
+def _value(value: object) -> tuple[str, Literal["text", "file", "item", "composed"]]:
+    if isinstance(value, Term | Sum | Every | Either):
+        check_size(value)
+        return write(value), "composed"
     if isinstance(value, Path):
-        return Query(value=str(value.expanduser().absolute()), kind="file", k=k, modality=wanted)
+        return str(value.expanduser().absolute()), "file"
     if isinstance(value, int):
-        return Query(value=str(value), kind="item", k=k, modality=wanted)
+        return str(value), "item"
     if not isinstance(value, str):
         raise UsageError(
-            f"the query is a {type(value).__name__}; give a str, a pathlib.Path or an item's id",
+            f"the query is a {type(value).__name__}; give a str, a pathlib.Path, an item's id, "
+            "or what parse() gives",
             code="bad_query",
         )
     if not value.strip():
         raise UsageError("the query is empty; say what to look for", code="empty_query")
-    return Query(value=value, kind="text", k=k, modality=wanted)
+    return value, "text"
 
 
-def read_query(typed: str) -> str | Path | int:
-    """Read one command line argument: `./bark.ogg` is a file, `#12` a stored item, the rest text.
+def read_query(typed: str, *, syntax: str = "auto") -> str | Path | int | Expression:
+    """Read what was typed: `./bark.ogg` is a file, `#12` a stored item, the rest text.
+
+    Args:
+        typed: the query.
+        syntax: `auto` reads as a composed query what clearly is one, see
+            `retrieval.query.parse.looks_composed`; `composed` everything; `text` nothing at all.
+
+    Raises:
+        UsageError: a composed query is malformed; the message names the column.
 
     Example:
         >>> read_query("#12"), read_query("a dog")
         (12, 'a dog')
         >>> read_query("./bark.ogg").name
         'bark.ogg'
+        >>> [w for w, _ in read_query('"2:beach" - people').parts]
+        [2.0, -1.0]
     """
+    if syntax == "text":
+        return typed
+    if syntax == "composed" or looks_composed(typed):
+        return parse(typed)
     stored = _STORED.fullmatch(typed)
     if stored:
         return int(stored.group(1))
     if typed.startswith(("./", "../", "/", "~/")):
         return Path(typed)
     return typed
+
+
+def refined(
+    value: str | Path | int | Expression, *, more: Sequence[int], less: Sequence[int]
+) -> str | Path | int | Expression:
+    """Move what `read_query` gave towards some items and away from others.
+
+    Example:
+        >>> refined("sea", more=[], less=[])
+        'sea'
+    """
+    if not more and not less:
+        return value
+    if isinstance(value, Term | Sum | Every | Either):
+        return refine(value, more=more, less=less)
+    text, kind = _value(value)
+    return refine(Term(text, kind="text" if kind == "composed" else kind), more=more, less=less)
 
 
 def read_target(typed: str) -> str | int:

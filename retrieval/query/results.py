@@ -10,7 +10,8 @@ Row = dict[str, str | int | float | list[str] | None]
 
 
 def hit_to_json(hit: Hit) -> Row:
-    """Write a hit as plain values; `copies` is there only where copies are.
+    """Write a hit as plain values; `copies` is there only where copies are, and
+    `cosine`, `z`, `confidence` only where the store is large enough to know them.
 
     Example:
         >>> hit_to_json(Hit(rank=1, id=7, path="/a.jpg", modality="image", score=0.5))["id"]
@@ -25,6 +26,8 @@ def hit_to_json(hit: Hit) -> Row:
         "start_s": hit.start_s,
         "end_s": hit.end_s,
     }
+    if hit.confidence is not None:
+        row |= {"cosine": hit.cosine, "z": hit.z, "confidence": hit.confidence}
     if hit.copies:
         row["copies"] = list(hit.copies)
     return row

@@ -1,4 +1,4 @@
-"""The search pipeline: plan, search each Space, best part per item, fuse, fetch."""
+"""The search pipeline: plan, search each leg, best part per item, calibrate, fuse, fetch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 from index.types import Ids
 from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
+from retrieval.errors import NotFoundError, UsageError
 from retrieval.media import Loader
+from retrieval.query.calibrate import MIN_PARTS, Calibrator, confidence
+from retrieval.query.expression import stored_ids, terms
 from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
-from retrieval.query.plan import SpaceQuery, plan_query
-from retrieval.types import Hit, Modality, Part, Query
-
-# Parts asked for per item wanted at first: long sounds and videos crowd the top with their own.
-_PARTS_PER_ITEM = 4
-
-Best = dict[int, tuple[Part, float]]
+from retrieval.query.plan import Leg, LoadWide, expression_of, leaves, plan_query
+from retrieval.query.rank import Best, Found, search_leg
+from retrieval.types import Hit, Modality, Query
 
 
 def search(
@@ -29,6 +28,8 @@ def search(
     encoder: Encoder,
     loader: Loader,
     leave_out: Iterable[int] = (),
+    load_wide: LoadWide | None = None,
+    calibrator: Calibrator | None = None,
 ) -> list[Hit]:
     """Answer a query.
 
@@ -38,55 +39,89 @@ def search(
         encoder: of the store's model.
         loader: for a query that is a file.
         leave_out: ids of items that are no answers, usually the query itself.
+        load_wide: for a query with a crop or slice.
+        calibrator: how scores are judged; made from the store when left out.
 
     Returns:
         At most `query.k` hits, best first, ties by id, each item once.
+
+    Raises:
+        UsageError: the query or its filter cannot be carried out.
     """
-    excluded = set(leave_out)
-    plans = plan_query(query, reader=reader, generation=generation, encoder=encoder, loader=loader)
-    lists = [
-        _search_space(plan, query, reader=reader, generation=generation, excluded=excluded)
-        for plan in plans
+    excluded = set(leave_out) | _own_items(query, reader)
+    calibrator = calibrator or Calibrator(reader=reader, generation=generation, encoder=encoder)
+    legs = plan_query(
+        query,
+        reader=reader,
+        generation=generation,
+        encoder=encoder,
+        loader=loader,
+        load_wide=load_wide,
+        calibrator=calibrator,
+    )
+    found = [
+        search_leg(
+            leg,
+            k=query.k,
+            reader=reader,
+            generation=generation,
+            allowed=_allowed(leg, query, reader=reader, generation=generation),
+            excluded=excluded,
+        )
+        for leg in legs
     ]
-    order = fuse_ranks([list(best) for best in lists])[: query.k]
-    best = {id_: found[id_] for found in reversed(lists) for id_ in found}
-    return _hits([(id_, *best[id_]) for id_ in order], reader)
+    calibrated = [_is_calibrated(leg) for leg in legs]
+    hits = _hits(_fuse(found, calibrated)[: query.k], reader)
+    return _confident(hits, query)
 
 
-def _search_space(
-    plan: SpaceQuery, query: Query, *, reader: Reader, generation: Generation, excluded: set[int]
-) -> Best:
-    """Find the best part of each of the best items; asks for more parts until there are k items."""
-    opened = generation.spaces.get(plan.space.id)
-    if opened is None:  # nothing was ever added to this space
-        return {}
-    allowed = _allowed(plan, query.modality, reader=reader, generation=generation)
-    wanted = query.k + len(excluded)
-    n_parts = min(_PARTS_PER_ITEM * wanted, len(opened))
-    while n_parts > 0:
-        found = opened.search(plan.vector, k=n_parts, allowed=allowed)
-        n_found = int(found.counts[0])
-        best = _best_parts(found.ids[0, :n_found], found.scores[0, :n_found], reader, excluded)
-        if len(best) >= query.k or n_found < n_parts or n_parts >= len(opened):
-            return dict(list(best.items())[: query.k])
-        n_parts = min(n_parts * 4, len(opened))
-    return {}
+def _fuse(found: list[Best], calibrated: list[bool]) -> list[tuple[Found, float | None]]:
+    """Merge calibrated lists by evidence; lists that cannot be compared with them by rank."""
+    merged: Best = {}
+    for best, known in zip(found, calibrated, strict=True):
+        for item_id, one in best.items() if known else ():
+            before = merged.get(item_id)
+            if before is None or one.evidence > before.evidence:
+                merged[item_id] = one
+    merged = dict(sorted(merged.items(), key=lambda entry: (-entry[1].evidence, entry[0])))
+    plain = [best for best, known in zip(found, calibrated, strict=True) if not known]
+    lists = [merged, *plain] if merged else plain
+    order = fuse_ranks([list(best) for best in lists])
+    first = {id_: (one, best is merged) for best in reversed(lists) for id_, one in best.items()}
+    return [
+        (one, confidence(one.evidence) if known else None)
+        for one, known in (first[item_id] for item_id in order)
+    ]
 
 
-def _allowed(
-    plan: SpaceQuery, modality: Modality | None, *, reader: Reader, generation: Generation
-) -> Ids | None:
+def _is_calibrated(leg: Leg) -> bool:
+    return all(leaf.pair for leaf in leaves(leg.tree))
+
+
+def _own_items(query: Query, reader: Reader) -> set[int]:
+    """Name the stored items that a composed query is made of."""
+    expression = expression_of(query)
+    own = stored_ids(expression)
+    for term in terms(expression) if query.kind == "composed" else ():
+        if term.kind == "file":
+            try:
+                own.add(reader.item_at(term.value))
+            except NotFoundError:
+                continue  # a file that is not in the store cannot be found
+    return own
+
+
+def _allowed(leg: Leg, query: Query, *, reader: Reader, generation: Generation) -> Ids | None:
     """List the part ids a filter leaves, or None for all."""
     wanted: list[Ids] = []
-    if modality is not None:
-        key = f"items:{modality}"
+    if query.modality is not None:
+        wanted.append(_items_of(query.modality, reader=reader, generation=generation))
+    spaces = [leaf.space for leaf in leaves(leg.tree)]
+    if any(set(leg.part_modalities) != set(space.modalities) for space in spaces):
+        key = f"parts:{','.join(leg.part_modalities)}"
         if key not in generation.modality_ids:
-            generation.modality_ids[key] = reader.part_ids(modality=modality)
-        wanted.append(generation.modality_ids[key])
-    if set(plan.part_modalities) != set(plan.space.modalities):
-        key = f"parts:{','.join(plan.part_modalities)}"
-        if key not in generation.modality_ids:
-            generation.modality_ids[key] = reader.part_ids(part_modalities=plan.part_modalities)
+            found = reader.part_ids(part_modalities=leg.part_modalities)
+            generation.modality_ids[key] = found
         wanted.append(generation.modality_ids[key])
     if not wanted:
         return None
@@ -96,34 +131,42 @@ def _allowed(
     return allowed
 
 
-def _best_parts(ids: Ids, scores: np.ndarray, reader: Reader, excluded: set[int]) -> Best:
-    """Keep each item's best part; parts come best first, so the first one seen is the best.
-
-    Ties between items go by item id, which the order of part ids need not follow.
-    """
-    parts = reader.parts(ids.tolist())
-    best: Best = {}
-    for part_id, score in zip(ids.tolist(), scores.tolist(), strict=True):
-        part = parts.get(part_id)
-        if part is not None and part.item_id not in excluded:
-            best.setdefault(part.item_id, (part, score))
-    return dict(sorted(best.items(), key=lambda entry: (-entry[1][1], entry[0])))
+def _items_of(modality: Modality, *, reader: Reader, generation: Generation) -> Ids:
+    key = f"items:{modality}"
+    if key not in generation.modality_ids:
+        generation.modality_ids[key] = reader.part_ids(modality=modality)
+    return generation.modality_ids[key]
 
 
-def _hits(best: list[tuple[int, Part, float]], reader: Reader) -> list[Hit]:
-    items = reader.items([item_id for item_id, _, _ in best])
+def _confident(hits: list[Hit], query: Query) -> list[Hit]:
+    """Keep the hits that reach the wanted confidence; they keep their ranks."""
+    if not query.min_confidence:
+        return hits
+    if any(hit.confidence is None for hit in hits):
+        raise UsageError(
+            f"a confidence needs at least {MIN_PARTS} stored pieces of each kind that is searched; "
+            "add more, or name a larger kind with --for",
+            code="not_calibrated",
+        )
+    return [hit for hit in hits if (hit.confidence or 0.0) >= query.min_confidence]
+
+
+def _hits(found: list[tuple[Found, float | None]], reader: Reader) -> list[Hit]:
+    items = reader.items([one.part.item_id for one, _ in found])
     return [
         Hit(
             rank=rank,
-            id=item_id,
-            path=items[item_id].path,
-            modality=items[item_id].modality,
+            id=one.part.item_id,
+            path=items[one.part.item_id].path,
+            modality=items[one.part.item_id].modality,
             # A sum of float32 products may end a hair outside [-1, 1].
-            score=min(1.0, max(-1.0, score)),
-            start_s=part.start_s,
-            end_s=part.end_s,
-            text=part.text,
-            copies=items[item_id].copies,
+            score=min(1.0, max(-1.0, one.cosine)),
+            start_s=one.part.start_s,
+            end_s=one.part.end_s,
+            text=one.part.text,
+            copies=items[one.part.item_id].copies,
+            z=one.z,
+            confidence=sure,
         )
-        for rank, (item_id, part, score) in enumerate(best, start=1)
+        for rank, (one, sure) in enumerate(found, start=1)
     ]

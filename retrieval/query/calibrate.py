@@ -1,0 +1,184 @@
+"""What a score means: how those of unrelated queries are distributed, per pair of modalities.
+
+For a query q and parts x of one modality, with a sample of the stored parts:
+    z          = (score - mean of q's scores) / spread of q's scores
+    evidence   = (z - M) / S     M, S: median and robust spread of the best z of random queries
+    confidence = 1 / (1 + exp(-1.702 evidence))
+1.702 makes the logistic follow the normal distribution, so confidence is about the share of
+random queries whose best hit is worse. Mixed lists are ordered by evidence, which, unlike
+cosines, is comparable between modalities.
+
+Centring (MODELS.md 3; GR-CLIP) searches with q - mean of the queries of its modality, which takes
+from every item the bias it has towards all such queries. It is on per direction of a model only
+where it measured better (benchmarks/quality/calibration.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.types import Ids, Vectors
+from retrieval.catalog.read import Reader
+from retrieval.encoders.base import Encoder
+from retrieval.query.bank import TEXTS
+from retrieval.query.generation import Generation, OpenSpace
+from retrieval.types import Modality, Space
+
+MIN_PARTS = 30
+"""Fewer stored parts of a modality than this say nothing about a distribution."""
+
+_SAMPLE = 1024
+_MIN_SPREAD = 1e-4
+_LOGISTIC = 1.702
+_MAX_COMPARISONS = 4_000_000
+_FEWEST_QUERIES = 32
+# (query, part) directions in which centring measured better on data no choice was made with.
+_CENTRED: dict[str, frozenset[tuple[str, str]]] = {
+    "starter": frozenset(
+        {("text", "image"), ("text", "audio"), ("image", "audio"), ("audio", "image")}
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """How queries of one modality score parts of another.
+
+    Attributes:
+        sample: float32 [S, D], stored parts of the modality.
+        shift: float32 [1, D], taken from a query before it ranks; zero without centring.
+        best_z, best_z_spread: median and robust spread of the best z of random queries.
+    """
+
+    sample: Vectors
+    shift: Vectors
+    best_z: float
+    best_z_spread: float
+
+    def moments(self, ranking: Vectors) -> tuple[float, float]:
+        """Give mean and spread of a query's scores over the sample.
+
+        Args:
+            ranking: float32 [1, D], what the query ranks by.
+        """
+        scores = self.sample @ ranking[0]
+        return float(scores.mean(dtype=np.float64)), max(
+            float(scores.std(dtype=np.float64)), _MIN_SPREAD
+        )
+
+    def evidence(self, z: float) -> float:
+        """Standardise z by the best z of random queries."""
+        return (z - self.best_z) / self.best_z_spread
+
+
+def confidence(evidence: float) -> float:
+    """Turn evidence into a share in [0, 1].
+
+    Example:
+        >>> confidence(0.0), round(confidence(1.645), 2)
+        (0.5, 0.94)
+    """
+    return 1.0 / (1.0 + math.exp(-_LOGISTIC * max(-40.0, min(40.0, evidence))))
+
+
+class Calibrator:
+    """Calibrates the pairs of one generation of a store, each when it is first asked for."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        generation: Generation,
+        encoder: Encoder,
+        centred: frozenset[tuple[str, str]] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._generation = generation
+        self._encoder = encoder
+        self._centred = _CENTRED.get(encoder.name, frozenset()) if centred is None else centred
+
+    def pair(self, space: Space, query: Modality, part: Modality) -> Pair | None:
+        """Give the distribution of a pair; None where the store holds too little to know it."""
+        known = self._generation.pairs
+        key = (space.id, query, part, (query, part) in self._centred)
+        if key not in known:
+            known[key] = self._measure(space, query, part)
+        return known[key]
+
+    def _measure(self, space: Space, query: Modality, part: Modality) -> Pair | None:
+        opened = self._generation.spaces.get(space.id)
+        if opened is None:
+            return None
+        ids = self.part_ids(part)
+        if len(ids) < MIN_PARTS:
+            return None
+        sample = opened.vectors(_spread(ids, _SAMPLE))
+        query_ids, queries = self._queries(opened, query, n_parts=len(ids))
+        if len(sample) < MIN_PARTS or len(queries) < MIN_PARTS:
+            return None
+        shift = np.zeros((1, space.dim), np.float32)
+        if (query, part) in self._centred:
+            shift = queries.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+        best = _best_z(opened, queries, query_ids, shift=shift, sample=sample, allowed=ids)
+        if not len(best):
+            return None
+        middle = float(np.median(best))
+        spread = 1.4826 * float(np.median(np.abs(best - middle)))
+        return Pair(sample, shift, middle, max(spread, 0.05)) if math.isfinite(middle) else None
+
+    def part_ids(self, part: Modality) -> Ids:
+        """List the ids of the parts of a modality, ascending."""
+        key = f"parts:{part}"
+        if key not in self._generation.modality_ids:
+            found = self._reader.part_ids(part_modalities=(part,))
+            self._generation.modality_ids[key] = found
+        return self._generation.modality_ids[key]
+
+    def _queries(
+        self, opened: OpenSpace, query: Modality, *, n_parts: int
+    ) -> tuple[Ids | None, Vectors]:
+        """Give random queries: texts of the bank, or stored pictures and sounds with their ids."""
+        n_wanted = max(_FEWEST_QUERIES, min(len(TEXTS), _MAX_COMPARISONS // n_parts))
+        if query == "text":
+            texts = list(TEXTS[:: max(1, len(TEXTS) // n_wanted)])
+            vectors = self._encoder.encode(texts, modality="text", space=opened.space)
+            return None, vectors[vectors.any(axis=1)]
+        ids = _spread(self.part_ids(query), n_wanted)
+        found, vectors = opened.lookup(ids)
+        return found, vectors
+
+
+def _best_z(
+    opened: OpenSpace,
+    queries: Vectors,
+    query_ids: Ids | None,
+    *,
+    shift: Vectors,
+    sample: Vectors,
+    allowed: Ids,
+) -> np.ndarray:
+    """Give the best z of each query over all parts but itself. float64 [Q]"""
+    ranking = queries - shift
+    norms = np.linalg.norm(ranking, axis=1, keepdims=True)
+    good = norms[:, 0] > 1e-6
+    ranking = np.ascontiguousarray((ranking / np.maximum(norms, 1e-6))[good], dtype=np.float32)
+    own = None if query_ids is None else query_ids[good]
+    scores = ranking @ sample.T
+    means, spreads = scores.mean(axis=1), scores.std(axis=1)
+    found = opened.search(ranking, k=2, allowed=allowed)
+    best = []
+    for row in range(len(ranking)):
+        first = 1 if own is not None and found.ids[row, 0] == own[row] else 0
+        if first < found.counts[row] and spreads[row] > _MIN_SPREAD:
+            best.append((found.scores[row, first] - means[row]) / spreads[row])
+    return np.array(best, dtype=np.float64)
+
+
+def _spread(ids: Ids, n: int) -> Ids:
+    """Take about n ids, evenly spread over all of them."""
+    if len(ids) <= n:
+        return ids
+    return ids[np.linspace(0, len(ids) - 1, n).round().astype(np.int64)]
