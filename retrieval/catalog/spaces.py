@@ -40,12 +40,7 @@ class SpaceWriter(Reader):
     def ensure_pending(self, space: Space) -> None:
         """Register a space to be filled while others serve; one that was kept is filled up."""
         name = resting_name(space)
-        known = {s.id for s in (*self.spaces(state="pending"), *self.spaces(state="kept"))}
-        if name in known:
-            self._connection.execute(
-                sa.update(SpaceRow).where(SpaceRow.id == name).values(state="pending")
-            )
-        else:
+        if name not in self._resting():
             self._insert_space(space, name=name, state="pending")
 
     def switch_spaces(self, targets: Sequence[Space]) -> None:
@@ -55,14 +50,16 @@ class SpaceWriter(Reader):
             targets: pending, or serving already.
         """
         wanted = {(space.id, space.fingerprint) for space in targets}
+        filled = {resting_name(space) for space in targets} & self._resting()
+        for name in filled:
+            self._set_space(name, name=name, state="pending")
         self.drop_spaces("kept")
         for old in self.spaces():
             if (old.id, old.fingerprint) not in wanted:
                 self._set_space(old.id, name=resting_name(old), state="kept")
         for space in targets:
             here = resting_name(space)
-            name = here if here in {s.id for s in self.spaces(state="pending")} else space.id
-            self._set_space(name, name=space.id, state="active")
+            self._set_space(here if here in filled else space.id, name=space.id, state="active")
             self._connection.execute(
                 sa.update(SpaceRow)
                 .where(SpaceRow.id == space.id)
@@ -93,6 +90,9 @@ class SpaceWriter(Reader):
                     sa.insert(TombstoneRow),
                     [{"part_id": id_, "generation": generation} for id_ in fresh],
                 )
+
+    def _resting(self) -> set[str]:
+        return {s.id for s in (*self.spaces(state="pending"), *self.spaces(state="kept"))}
 
     def _insert_space(self, space: Space, *, name: str, state: SpaceState) -> None:
         self._connection.execute(
