@@ -17,10 +17,12 @@ from retrieval.catalog.store import Catalog
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
+from retrieval.engine_migrate import drop_old, kept_model, run_migration
 from retrieval.errors import ModelError, NotFoundError
 from retrieval.garbage import collect_garbage
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
+from retrieval.migrate import MigrateReport, OnParts
 from retrieval.query.generation import Generation, open_generation
 from retrieval.query.grammar import make_query
 from retrieval.query.search import search
@@ -234,6 +236,35 @@ class Engine:
         with self.store.lock():
             return verify(catalog=self._catalog, store=self.store, repair=True)
 
+    def migrate(
+        self,
+        to: str | None,
+        *,
+        partial: bool = False,
+        on_parts: OnParts | None = None,
+        stop: Event | None = None,
+    ) -> MigrateReport | None:
+        """Change the store's model; see `retrieval.migrate.migrate`.
+
+        Args:
+            to: name of the new model; None goes back to the model before, or gives a begun
+                migration up, which gives None.
+            partial, on_parts, stop: see there.
+        """
+        with self.store.lock():
+            target = kept_model(self._catalog) if to is None else to
+            if not target:
+                return None
+            return run_migration(
+                target, catalog=self._catalog, store=self.store, settings=self._settings,
+                partial=partial, on_parts=on_parts, stop=stop,
+            )  # fmt: skip
+
+    def drop_old_model(self) -> int:
+        """Drop the vectors kept from before the last migration; return how many files went."""
+        with self.store.lock():
+            return drop_old(self._catalog, store=self.store)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """List what the last search found damaged, and what to do about it."""
@@ -254,7 +285,8 @@ class Engine:
                 raise ModelError(
                     f"the store was made with model {known[space.id].model} "
                     f"({known[space.id].fingerprint[:12]}); this one is {encoder.name} "
-                    f"({space.fingerprint[:12]}): build a new store with --store",
+                    f"({space.fingerprint[:12]}): run 'crossfind index migrate --to "
+                    f"{encoder.name}' or build a new store with --store",
                     code="space_mismatch",
                 )
         return encoder
@@ -283,8 +315,17 @@ class Engine:
             with self._guard:
                 if self._generation is None or self._generation.number != reader.generation():
                     self._generation = open_generation(reader.snapshot(), store=self.store)
+                    self._forget_other_model(reader)
                 generation = self._generation
             yield reader, generation
+
+    def _forget_other_model(self, reader: Reader) -> None:
+        """Let the model go where a migration, perhaps of another process, has replaced it."""
+        serving = {(space.id, space.fingerprint) for space in reader.spaces()}
+        held = self.__dict__.get("encoder")
+        if held and serving and not serving & {(s.id, s.fingerprint) for s in held.spaces}:
+            for name in ("encoder", "_loader"):  # a search of another thread may still use them
+                self.__dict__.pop(name, None)
 
     def _model_name(self) -> str:
         with self._catalog.reading() as reader:
@@ -294,8 +335,9 @@ class Engine:
     def _check_model(self) -> None:
         if self._model is not None and self._model_name() != self._model:
             raise ModelError(
-                f"the store was made with model {self._model_name()}, not {self._model}; "
-                "their vectors cannot be mixed: name a new store with --store",
+                f"the store was made with model {self._model_name()}, not {self._model}; their "
+                f"vectors cannot be mixed: run 'crossfind index migrate --to {self._model}' or "
+                "name a new store with --store",
                 code="space_mismatch",
             )
 
