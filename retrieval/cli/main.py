@@ -21,6 +21,7 @@ _COMMANDS = {
     "cluster": ("retrieval.cli.cluster", "Group items by what they show, with keywords."),
     "outliers": ("retrieval.cli.outliers", "Find items that are like no other."),
     "explain": ("retrieval.cli.explain", "Say why an item is a hit."),
+    "map": ("retrieval.cli.map", "Draw the store as a map in one HTML file."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
