@@ -22,6 +22,7 @@ _COMMANDS = {
     "outliers": ("retrieval.cli.outliers", "Find items that are like no other."),
     "explain": ("retrieval.cli.explain", "Say why an item is a hit."),
     "map": ("retrieval.cli.map", "Draw the store as a map in one HTML file."),
+    "analyze": ("retrieval.cli.analyze", "Measure how the store's vectors lie."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
