@@ -12,6 +12,7 @@ import numpy as np
 from index.types import Ids, Vectors
 from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
+from retrieval.encoders.text_cache import TEXT_CACHE
 from retrieval.errors import ModelError, NotFoundError, UsageError
 from retrieval.media import Loader, find_file
 from retrieval.query.calibrate import Calibrator, Pair
@@ -237,6 +238,9 @@ class _Planner:
             opened = self._generation.spaces.get(space.id)
             vectors = opened.vectors(source.part_ids) if opened is not None else ()
             return _mean(np.asarray(vectors)) if len(vectors) else None
+        if source.modality == "text":
+            texts = [str(payload) for payload in source.payloads]
+            return _mean(TEXT_CACHE.encode(texts, encoder=self._encoder, space=space))
         return _mean(
             self._encoder.encode(list(source.payloads), modality=source.modality, space=space)
         )
