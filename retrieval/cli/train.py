@@ -36,7 +36,7 @@ def command() -> None:
 @heads_options
 @json_option
 def heads(as_json: bool, **typed: object) -> None:
-    """Fit a base model to your pairs: small heads on its vectors, in minutes.
+    """Fit a base model to your pairs: small heads on it, in minutes.
 
     PAIRS is a csv or jsonl with the columns image, audio, text (any two; paths relative to it), a
     folder of files with equal names (a.jpg a.txt a.wav), or webdataset shards (.tar). A third of
@@ -116,6 +116,8 @@ def _print_report(report: HeadsReport, *, as_json: bool) -> None:
             "recall before": f"{verdict.before.value:.3f}",
             "recall after": f"{verdict.after.value:.3f}",
             "gain": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+            "learnt share": ", ".join(f"{side} {x:.1f}" for side, x in report.shares.items())
+            or "all (heads on vectors)",
             "model": escape(report.path) if report.path else "not adopted",
         }
     )

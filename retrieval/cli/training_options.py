@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -31,6 +31,10 @@ def heads_options(function: F) -> F:
             click.option(
                 "--loss", type=click.Choice(["infonce", "siglip"]), default="infonce",
                 show_default=True, help="siglip suits captions that repeat.",
+            ),
+            click.option(
+                "--on", type=click.Choice(["trunk", "vectors"]), default="trunk", show_default=True,
+                help="What heads see: the base's inner features, if it has any, or its vectors.",
             ),
             click.option("--batch-size", type=click.IntRange(2), default=512, show_default=True),
             click.option("--learning-rate", type=float, default=1e-3, show_default=True),
@@ -58,6 +62,7 @@ def make_job(
     epochs: int,
     seed: int,
     loss: Loss,
+    on: Literal["trunk", "vectors"],
     batch_size: int,
     learning_rate: float,
     hard: int,
@@ -81,7 +86,7 @@ def make_job(
         recipe=Recipe(
             n_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
         ),
-        options=HeadOptions(loss=loss, n_hard=hard),
+        options=HeadOptions(loss=loss, n_hard=hard, on=on),
         force=force,
         threads=settings.threads,
         n_workers=settings.workers,

@@ -22,10 +22,10 @@ from retrieval.types import Modality
 
 SUFFIX = ".model"
 FORMAT = "crossfind-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Vectors = npt.NDArray[np.float32]
-HeadKind = Literal["linear", "mlp", "residual"]
+HeadKind = Literal["linear", "mlp", "residual", "blend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,14 @@ class HeadSpec:
     """How a head is built; `residual` adds the mlp to its input.
 
     linear: W x + b; mlp: W2 gelu(W1 x + b1) + b2; residual: x + mlp(x), with the tanh form of
-    gelu (arXiv 1606.08415), which numpy can write without an error function.
+    gelu (arXiv 1606.08415), which numpy can write without an error function. blend: of an input
+    that is the base's vector v and the features f of its trunk, one behind the other,
+    (1 - share) v + share norm(mlp(f)): what the pairs do not teach, v still knows.
 
     Attributes:
         kind: see above.
-        dim_in, dim_out: lengths of the vectors; equal for `residual`.
+        dim_in, dim_out: lengths of input and output; equal for `residual`, and for `blend` dim_in
+            is dim_out and the length of the features.
         dim_hidden: width of the hidden layer; 0 for `linear`.
     """
 
@@ -53,12 +56,14 @@ class HeadSpec:
             >>> HeadSpec("linear", dim_in=4, dim_out=2).shapes()
             {'last.weight': (2, 4), 'last.bias': (2,)}
         """
-        last_in = self.dim_in if self.kind == "linear" else self.dim_hidden
+        dim_x = self.dim_in - self.dim_out if self.kind == "blend" else self.dim_in
+        last_in = dim_x if self.kind == "linear" else self.dim_hidden
         last = {"last.weight": (self.dim_out, last_in), "last.bias": (self.dim_out,)}
         if self.kind == "linear":
             return last
-        first = {"first.weight": (self.dim_hidden, self.dim_in), "first.bias": (self.dim_hidden,)}
-        return {**first, **last}
+        first = {"first.weight": (self.dim_hidden, dim_x), "first.bias": (self.dim_hidden,)}
+        share = {"share": (1,)} if self.kind == "blend" else {}
+        return {**first, **last, **share}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,8 @@ def save_model_file(path: Path, *, model: ModelFile) -> None:
     _check_tensors(model, path=path)
     info = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        # The oldest version that can read it: only blends need the second.
+        "version": 1 + any(head.kind == "blend" for head in model.heads.values()),
         "base": model.base,
         "base_fingerprint": model.base_fingerprint,
         "heads": _heads_json(model.heads),
@@ -212,7 +218,12 @@ def _check_tensors(model: ModelFile, *, path: Path) -> None:
     wanted = {f"{m}.{n}": s for m, h in model.heads.items() for n, s in h.shapes().items()}
     found = {name: value.shape for name, value in model.tensors.items()}
     dims_out = {head.dim_out for head in model.heads.values()}
-    broken = [h for h in model.heads.values() if h.kind == "residual" and h.dim_in != h.dim_out]
+    broken = [
+        h
+        for h in model.heads.values()
+        if (h.kind == "residual" and h.dim_in != h.dim_out)
+        or (h.kind == "blend" and h.dim_in <= h.dim_out)
+    ]
     if wanted != found or len(dims_out) != 1 or broken:
         raise ModelError(
             f"{path} has tensors {found} and output dims {sorted(dims_out)}; its heads need "

@@ -73,14 +73,24 @@ class TrainedEncoder(Encoder):
         inputs: Sequence[Payload],
         *,
         modality: Modality,
-        space: Space,  # noqa: ARG002 - there is one
+        space: Space,
     ) -> npt.NDArray[np.float32]:
-        vectors = self._base.encode(inputs, modality=modality, space=self._base_space)
-        head = self._heads.get(modality)
+        head, base, space = self._heads.get(modality), self._base, self._base_space
+        if head is None or head.kind != "blend":
+            vectors = x = base.encode(inputs, modality=modality, space=space)
+        else:
+            vectors, trunk = base.encode_with_trunk(inputs, modality=modality, space=space)
+            x = np.concatenate([vectors, trunk], axis=1)
         if head is None:
             return vectors
+        if x.shape[1] != head.dim_in:
+            raise ModelError(
+                f"model {self.name} has a head for {modality} inputs of {head.dim_in} numbers; "
+                f"{base.name} gives {x.shape[1]}; train the heads again",
+                code="base_mismatch",
+            )
         weights = {name: self._tensors[f"{modality}.{name}"] for name in head.shapes()}
-        out = apply_head(vectors, head=head, weights=weights)
+        out = apply_head(x, head=head, weights=weights)
         # What the base could not place stays unplaced: a bias must not give it a direction.
         return np.where(vectors.any(axis=1, keepdims=True), out, np.float32(0))
 
@@ -107,11 +117,16 @@ def apply_head(vectors: Vectors, *, head: HeadSpec, weights: Mapping[str, Vector
         >>> apply_head(np.ones((1, 2), dtype=np.float32), head=head, weights=weights).tolist()
         [[2.0, 2.0]]
     """
-    hidden = vectors
+    base = vectors[:, : head.dim_out]
+    hidden = vectors[:, head.dim_out :] if head.kind == "blend" else vectors
     if head.kind != "linear":
-        x = vectors @ weights["first.weight"].T + weights["first.bias"]
+        x = hidden @ weights["first.weight"].T + weights["first.bias"]
         hidden = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     out = hidden @ weights["last.weight"].T + weights["last.bias"]
+    if head.kind == "blend":
+        share = weights["share"]
+        norms = np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return np.asarray((1 - share) * base + share * out / norms, dtype=np.float32)
     return np.asarray(vectors + out if head.kind == "residual" else out, dtype=np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Features:
             space); absent rows have groups of one, below 0.
         failures: files that could not be used.
         n_encoded: contents that had to be encoded now, the others came from the cache.
+        trunks: modality -> float32 [N, F], features of the base's trunk, any length; only of those
+            modalities whose heads may stand on them.
     """
 
     vectors: dict[Modality, Vectors]
@@ -56,14 +58,24 @@ class Features:
     groups: dict[Modality, Ids]
     failures: tuple[Failure, ...]
     n_encoded: int
+    trunks: dict[Modality, Vectors] = field(default_factory=dict)
+
+    def head_inputs(self, side: Modality, *, rows: Ids) -> Vectors:
+        """Give what a head gets, float32 [R, D], or [R, D + F] where there is a trunk."""
+        vectors = self.vectors[side][rows]
+        if side not in self.trunks:
+            return vectors
+        return np.concatenate([vectors, self.trunks[side][rows]], axis=1)
 
     @property
     def fingerprint(self) -> str:
-        """Identify the data: vectors, presence and groups."""
+        """Identify the data: vectors, trunks, presence and groups."""
         digest = hashlib.sha256()
         for side in SIDES:
             for table in (self.vectors, self.present, self.groups):
                 digest.update(np.ascontiguousarray(table[side]).tobytes())
+            if side in self.trunks:
+                digest.update(np.ascontiguousarray(self.trunks[side]).tobytes())
         return digest.hexdigest()
 
 
@@ -74,6 +86,7 @@ def encode_pairs(
     space: Space,
     loader: LoadsMany,
     cache: Path,
+    with_trunk: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Encode every content of the pairs once, or take it from the cache.
@@ -86,6 +99,7 @@ def encode_pairs(
         space: the Space they lie in; sides it does not hold count as absent.
         loader: decodes files.
         cache: folder of the vector caches.
+        with_trunk: keep the features of the base's trunk too, for the modalities that have one.
         on_progress: called with contents done and in all, of those that must be encoded.
 
     Returns:
@@ -97,8 +111,10 @@ def encode_pairs(
     """
     failures: dict[str, Failure] = {}
     keys = {side: _keys(pairs, side=side, failures=failures) for side in SIDES}
+    dims_trunk = dict(encoder.trunk_dims) if with_trunk else {}
+    kept = {side: _kept_space(space, dim_trunk=dims_trunk.get(side, 0)) for side in SIDES}
     caches = {
-        side: VectorCache(cache, space=space, modality=side)
+        side: VectorCache(cache, space=kept[side], modality=side)
         for side in SIDES
         if side in space.modalities
     }
@@ -109,15 +125,25 @@ def encode_pairs(
         inputs = _inputs(pairs, keys=keys[side], wanted=missing[side], side=side, loader=loader,
                          failures=failures)  # fmt: skip
         _encode(inputs, encoder=encoder, space=space, side=side, cache=vectors,
-                progress=progress, failures=failures)  # fmt: skip
-    sides = {side: _table(keys[side], cache=caches.get(side), dim=space.dim) for side in SIDES}
+                with_trunk=side in dims_trunk, progress=progress, failures=failures)  # fmt: skip
+    sides = {s: _table(keys[s], cache=caches.get(s), dim=kept[s].dim) for s in SIDES}
     return Features(
-        vectors={side: table[0] for side, table in sides.items()},
+        vectors={side: table[0][:, : space.dim] for side, table in sides.items()},
         present={side: table[1] for side, table in sides.items()},
         groups={side: _groups(keys[side], there=table[1]) for side, table in sides.items()},
         failures=tuple(failures.values()),
         n_encoded=progress.n_done,
+        trunks={side: sides[side][0][:, space.dim :] for side in dims_trunk if side in caches},
     )
+
+
+def _kept_space(space: Space, *, dim_trunk: int) -> Space:
+    """Name what the cache keeps: a Space's vectors, or they with the trunk's features behind."""
+    if dim_trunk == 0:
+        return space
+    told = f"{space.fingerprint} with its trunk, {dim_trunk}"
+    fingerprint = hashlib.sha256(told.encode()).hexdigest()
+    return replace(space, dim=space.dim + dim_trunk, fingerprint=fingerprint)
 
 
 def _keys(
@@ -193,6 +219,7 @@ def _encode(
     space: Space,
     side: Modality,
     cache: VectorCache,
+    with_trunk: bool,
     progress: _Progress,
     failures: dict[str, Failure],
 ) -> None:
@@ -201,22 +228,38 @@ def _encode(
     block: dict[str, Vectors] = {}
     for batch in _batches(inputs, n_payloads=batch_size):
         flat = [payload for _, _, payloads in batch for payload in payloads]
-        vectors = encoder.encode(flat, modality=side, space=space)
+        rows = _encode_rows(flat, encoder=encoder, space=space, side=side, with_trunk=with_trunk)
         start = 0
         for key, path, payloads in batch:
-            mean = vectors[start : start + len(payloads)].mean(axis=0)
+            mean = rows[start : start + len(payloads)].mean(axis=0)
             start += len(payloads)
-            norm = float(np.linalg.norm(mean))
+            norm = float(np.linalg.norm(mean[: space.dim]))
             if norm == 0:
                 reason = f"model {encoder.name} could not place {path}; leave it out"
                 failures[path] = Failure(path, "non_finite_vector", reason)
             else:
-                block[key] = np.asarray(mean / norm, dtype=np.float32)
+                mean[: space.dim] /= norm
+                block[key] = np.asarray(mean, dtype=np.float32)
         progress.add(len(batch))
         if len(block) >= _BLOCK:
             cache.add(block)
             block = {}
     cache.add(block)
+
+
+def _encode_rows(
+    payloads: Sequence[Payload],
+    *,
+    encoder: Encoder,
+    space: Space,
+    side: Modality,
+    with_trunk: bool,
+) -> Vectors:
+    """Encode payloads: float32 [N, D], or [N, D + F] with the trunk's features behind."""
+    if not with_trunk:
+        return encoder.encode(payloads, modality=side, space=space)
+    both = encoder.encode_with_trunk(payloads, modality=side, space=space)
+    return np.concatenate(both, axis=1)
 
 
 def _batches(

@@ -8,6 +8,7 @@ probabilities. Both are pieces to build recipes from.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +33,13 @@ class Head(nn.Module):
     """Map frozen vectors into the space that is being learnt; see `HeadSpec` for the kinds.
 
     It starts where the base already is: a linear head as the identity (cut or padded when the dims
-    differ), a residual one with a last layer of zeros. So step 0 is the model to be beaten.
+    differ), a residual one with a last layer of zeros. So step 0 is the model to be beaten. Only a
+    blend starts beside it: its share of the base is there from the start.
 
     Args:
         spec: how it is built.
         dropout: share of hidden values dropped in training; not part of the saved head.
+        share: of the learnt vector, for a blend.
 
     Example:
         >>> head = Head(HeadSpec("residual", dim_in=3, dim_out=3, dim_hidden=8))
@@ -44,7 +47,7 @@ class Head(nn.Module):
         True
     """
 
-    def __init__(self, spec: HeadSpec, *, dropout: float = 0.0) -> None:
+    def __init__(self, spec: HeadSpec, *, dropout: float = 0.0, share: float = 0.7) -> None:
         super().__init__()
         if spec.kind == "residual" and spec.dim_in != spec.dim_out:
             raise InputError(
@@ -55,23 +58,50 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         dim_last = spec.dim_in if spec.kind == "linear" else spec.dim_hidden
         if spec.kind != "linear":
-            self.first = nn.Linear(spec.dim_in, spec.dim_hidden)
+            self.first = nn.Linear(spec.shapes()["first.weight"][1], spec.dim_hidden)
         self.last = nn.Linear(dim_last, spec.dim_out)
         with torch.no_grad():
             if spec.kind == "linear":
                 self.last.weight.copy_(torch.eye(spec.dim_out, spec.dim_in))
-            if spec.kind != "mlp":
+            if spec.kind in ("linear", "residual"):
                 self.last.bias.zero_()
             if spec.kind == "residual":
                 self.last.weight.zero_()
+        if spec.kind == "blend":
+            dim_trunk = spec.dim_in - spec.dim_out
+            self.register_buffer("share", torch.tensor([share]))
+            self.register_buffer("mean", torch.zeros(dim_trunk))
+            self.register_buffer("spread", torch.ones(dim_trunk))
+
+    def standardise(self, inputs: Tensor) -> None:
+        """Take mean and spread of a blend's features from rows float [N, dim_in]."""
+        features = inputs[:, self.spec.dim_out :].double()
+        self.get_buffer("mean").copy_(features.mean(dim=0))
+        # A feature that hardly ever stirs would be blown up.
+        self.get_buffer("spread").copy_(features.std(dim=0, correction=0) + 1e-3)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name the tensors of the saved head; standardising is folded into the first layer."""
+        state = {n: t.detach().double() for n, t in self.state_dict().items()}
+        if self.spec.kind == "blend":
+            mean, spread = state.pop("mean"), state.pop("spread")
+            state["first.weight"] = state["first.weight"] / spread
+            state["first.bias"] = state["first.bias"] - state["first.weight"] @ mean
+        return {n: t.float() for n, t in state.items()}
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map float [N, dim_in] to float [N, dim_out], any length."""
         hidden = vectors
+        if self.spec.kind == "blend":
+            hidden = vectors[:, self.spec.dim_out :]
+            hidden = (hidden - self.get_buffer("mean")) / self.get_buffer("spread")
         if self.spec.kind != "linear":
             # The tanh form: the one that `encoders.trained` repeats in numpy.
-            hidden = functional.gelu(self.first(vectors), approximate="tanh")
+            hidden = functional.gelu(self.first(hidden), approximate="tanh")
         out: Tensor = self.last(self.dropout(hidden))
+        if self.spec.kind == "blend":
+            share, learnt = self.get_buffer("share"), functional.normalize(out, dim=1)
+            return (1 - share) * vectors[:, : self.spec.dim_out] + share * learnt
         return vectors + out if self.spec.kind == "residual" else out
 
 
@@ -110,6 +140,12 @@ class HeadsModel(nn.Module):
         mapped = self.heads[role](vectors) if role in self.heads else vectors
         return functional.normalize(mapped, dim=1)
 
+    def standardise(self, inputs: Mapping[str, Tensor], *, present: Mapping[str, Tensor]) -> None:
+        """Let each blend take mean and spread from its role's present inputs [N, dim_in]."""
+        for role, head in self.heads.items():
+            if cast(Head, head).spec.kind == "blend":
+                cast(Head, head).standardise(inputs[role][present[role]])
+
     def scale(self, pair: tuple[str, str]) -> nn.Module:
         """Return the scale of a pair type."""
         return self.scales["-".join(pair)]
@@ -117,9 +153,9 @@ class HeadsModel(nn.Module):
     def head_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy the heads' weights, named as a model file names them: `role.tensor`."""
         return {
-            f"{role}.{name}": value.detach().float().cpu().numpy().copy()
+            f"{role}.{name}": value.cpu().numpy().copy()
             for role, head in self.heads.items()
-            for name, value in head.state_dict().items()
+            for name, value in cast(Head, head).tensors().items()
         }
 
 

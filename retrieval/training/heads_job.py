@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Literal
 
 from retrieval.encoders.model_file import HeadKind
 from retrieval.training.adopt import KS, Adoption, Recalls
 from retrieval.training.objective import Loss
 from retrieval.training.recipe import Recipe
 from retrieval.training.trainer import Step, TrainReport
-from retrieval.types import Failure
+from retrieval.types import Failure, Modality
 
 __all__ = ["HeadOptions", "HeadsJob", "HeadsReport", "Watchers", "by_direction", "figures"]
 
@@ -23,7 +24,9 @@ class HeadOptions:
     """What is built and minimised.
 
     Attributes:
-        kind, dim_hidden: of every head; see `HeadSpec`.
+        kind, dim_hidden: of every head that stands on vectors; see `HeadSpec`.
+        on: `trunk` gives a modality a `blend` head on the features of the base's trunk, if it has
+            one; `vectors` keeps every head on the base's vectors.
         dropout: share of hidden values dropped in training.
         loss: `infonce`, or `siglip` where captions repeat a lot.
         n_hard: hard negatives mined per row and epoch; 0 for none.
@@ -34,6 +37,7 @@ class HeadOptions:
 
     kind: HeadKind = "residual"
     dim_hidden: int = 512
+    on: Literal["trunk", "vectors"] = "trunk"
     dropout: float = 0.1
     loss: Loss = "infonce"
     n_hard: int = 0
@@ -101,6 +105,7 @@ class HeadsReport:
         training: how the training ended.
         adoption: the verdict on the test rows.
         recalls: `before` and `after`: direction -> `hit@k` -> share of test queries.
+        shares: modality -> share of the learnt vector in it, of heads on the trunk.
         seconds: wall clock.
     """
 
@@ -114,6 +119,7 @@ class HeadsReport:
     adoption: Adoption
     recalls: Mapping[str, Mapping[str, Mapping[str, float]]]
     seconds: float
+    shares: Mapping[Modality, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write it as JSON, keys sorted."""

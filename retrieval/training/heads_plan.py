@@ -97,11 +97,19 @@ def pair_types(features: Features, *, rows: Ids) -> PairTypes:
     return found
 
 
-def head_specs(types: PairTypes, *, dim: int, options: HeadOptions) -> dict[Modality, HeadSpec]:
-    """Give a head to every modality in the pair types but text, from dim to dim."""
+def head_specs(
+    types: PairTypes, *, features: Features, options: HeadOptions
+) -> dict[Modality, HeadSpec]:
+    """Give a head to every modality in the pair types but text; see `HeadOptions`."""
+    dim = features.vectors["text"].shape[1]
     hidden = 0 if options.kind == "linear" else options.dim_hidden
-    spec = HeadSpec(options.kind, dim_in=dim, dim_out=dim, dim_hidden=hidden)
-    return {side: spec for side in SIDES if side != "text" and any(side in p for p in types)}
+    plain = HeadSpec(options.kind, dim_in=dim, dim_out=dim, dim_hidden=hidden)
+    blends = {
+        side: HeadSpec("blend", dim + trunk.shape[1], dim_out=dim, dim_hidden=options.dim_hidden)
+        for side, trunk in features.trunks.items()
+    }
+    wanted = [side for side in SIDES if side != "text" and any(side in pair for pair in types)]
+    return {side: blends.get(side, plain) for side in wanted}
 
 
 def training_objective(
@@ -111,7 +119,7 @@ def training_objective(
     sides = [side for side in SIDES if any(side in pair for pair in types)]
     dim = features.vectors["text"].shape[1]
     return PairsObjective(
-        features={s: torch.from_numpy(features.vectors[s][rows]) for s in sides},
+        features={s: torch.from_numpy(features.head_inputs(s, rows=rows)) for s in sides},
         present={s: torch.from_numpy(features.present[s][rows]) for s in sides},
         groups={s: torch.from_numpy(features.groups[s][rows]) for s in sides},
         weights={pair: options.weights.get(pair, 1.0) for pair in types},
@@ -134,7 +142,8 @@ def mapped_vectors(
         vectors = features.vectors[side][rows]
         if side in heads:
             weights = {name: tensors[f"{side}.{name}"] for name in heads[side].shapes()}
-            mapped = apply_head(vectors, head=heads[side], weights=weights)
+            inputs = features.head_inputs(side, rows=rows)
+            mapped = apply_head(inputs, head=heads[side], weights=weights)
             lengths = np.linalg.norm(mapped, axis=1, keepdims=True)
             there = features.present[side][rows][:, None]
             vectors = np.where(there, mapped / np.maximum(lengths, 1e-12), 0).astype(np.float32)

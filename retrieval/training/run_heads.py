@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from retrieval.encoders.model_file import SUFFIX, HeadSpec, ModelFile, save_mode
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import UsageError
 from retrieval.media import Loader
-from retrieval.training.adopt import Recalls, held_out_recalls, judge_adoption, mean_recall
+from retrieval.training.adopt import judge_adoption, mean_recall
 from retrieval.training.distributed import World, joined_world
 from retrieval.training.features import Features, LoadsMany, encode_pairs
 from retrieval.training.heads import HeadsModel
@@ -23,11 +24,11 @@ from retrieval.training.heads_plan import (
     PairTypes,
     choose_space,
     head_specs,
-    mapped_vectors,
     n_rows_of,
     pair_types,
     training_objective,
 )
+from retrieval.training.heads_share import choose_shares, recalls_of
 from retrieval.training.mining import hard_negatives
 from retrieval.training.pairs import Pair, read_pairs
 from retrieval.training.split import Split, split_rows
@@ -103,23 +104,20 @@ def train_heads(
     with world.first_alone():
         features = encode_pairs(
             pairs, encoder=encoder, space=space, loader=loader, cache=job.cache,
-            on_progress=watchers.on_encode,
+            with_trunk=job.options.on == "trunk", on_progress=watchers.on_encode,
         )  # fmt: skip
     split = _split(pairs, features=features, seed=job.recipe.seed)
     types = pair_types(features, rows=split.train)
-    heads = head_specs(types, dim=space.dim, options=job.options)
-    model, training = _fit(
+    heads = head_specs(types, features=features, options=job.options)
+    tensors, shares, training = _fit(
         features, split=split, types=types, heads=heads, job=job, watchers=watchers, world=world
     )
-    tensors = model.head_tensors()
-    before, after = (
-        _recalls(features, rows=split.test, types=types, heads=chosen, tensors=tensors)
-        for chosen in ({}, heads)
-    )
+    judged = partial(recalls_of, features, rows=split.test, types=types, tensors=tensors)
+    before, after = judged(heads={}), judged(heads=heads)
     adoption = judge_adoption(before, after=after, force=job.force, seed=job.recipe.seed)
     if adoption.adopted and world.rank == 0:
         told = figures(adoption, after=after)
-        file = ModelFile(encoder.name, space.fingerprint, heads, tensors, metrics=told)
+        file = ModelFile(encoder.name, space.fingerprint, heads, tensors, told)
         save_model_file(job.out, model=file)
     return HeadsReport(
         base=encoder.name,
@@ -132,6 +130,7 @@ def train_heads(
         adoption=adoption,
         recalls={"before": by_direction(before), "after": by_direction(after)},
         seconds=round(time.monotonic() - start_s, 3),
+        shares=shares,
     )
 
 
@@ -144,8 +143,8 @@ def _fit(
     job: HeadsJob,
     watchers: Watchers,
     world: World,
-) -> tuple[HeadsModel, TrainReport]:
-    """Train the heads on the training rows; validation rows choose the weights."""
+) -> tuple[dict[str, Vectors], dict[Modality, float], TrainReport]:
+    """Train the heads on the training rows; validation rows choose weights and shares."""
     options, recipe = job.options, job.recipe
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     initial, bias = (10.0, -10.0) if options.loss == "siglip" else (1 / 0.07, None)
@@ -161,10 +160,11 @@ def _fit(
     objective = training_objective(features, rows=split.train, types=types, options=options).to(
         device
     )
+    model.standardise(objective.features, present=objective.present)
 
     def validate(candidate: HeadsModel) -> float:
         tensors = candidate.head_tensors()
-        recalls = _recalls(
+        recalls = recalls_of(
             features, rows=split.validation, types=types, heads=heads, tensors=tensors
         )
         return mean_recall(recalls)
@@ -182,22 +182,13 @@ def _fit(
         device=device,
         data_fingerprint=f"{features.fingerprint} {options}",
     )
-    return model, trainer.train(
+    report = trainer.train(
         checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop
     )
-
-
-def _recalls(
-    features: Features,
-    *,
-    rows: Ids,
-    types: PairTypes,
-    heads: Mapping[Modality, HeadSpec],
-    tensors: Mapping[str, Vectors],
-) -> Recalls:
-    """Search the rows among themselves with heads applied by the code that will serve them."""
-    vectors = mapped_vectors(features, rows=rows, heads=heads, tensors=tensors)
-    return held_out_recalls(features, rows=rows, vectors=vectors, pairs=types)
+    tensors, shares = choose_shares(
+        features, rows=split.validation, types=types, heads=heads, tensors=model.head_tensors()
+    )
+    return tensors, shares, report
 
 
 def _split(pairs: Sequence[Pair], *, features: Features, seed: int) -> Split:
