@@ -64,7 +64,11 @@ class Contents:
 
 
 def read_contents(
-    engine: Engine, *, catalog_url: str = "", space_id: str | None = None
+    engine: Engine,
+    *,
+    catalog_url: str = "",
+    space_id: str | None = None,
+    item_id: int | None = None,
 ) -> Contents:
     """Read the live vectors of one space of a store.
 
@@ -72,6 +76,7 @@ def read_contents(
         engine: whose store.
         catalog_url: the catalog's URL where it is not the store's own SQLite file.
         space_id: which space; the one with most vectors when left out.
+        item_id: only the parts of this item.
 
     Returns:
         All parts with a vector there.
@@ -92,7 +97,8 @@ def read_contents(
     """
     with _reading(engine.store, catalog_url) as reader:
         space = _pick_space(reader, space_id)
-        ids, vectors = _read_vectors(reader, store=engine.store, space=space)
+        only = None if item_id is None else reader.part_ids(item_id=item_id)
+        ids, vectors = _read_vectors(reader, store=engine.store, space=space, only=only)
         known = reader.parts(ids.tolist())
         order = [row for row, id_ in enumerate(ids.tolist()) if id_ in known]
         parts = tuple(known[int(ids[row])] for row in order)

@@ -23,6 +23,8 @@ _COMMANDS = {
     "explain": ("retrieval.cli.explain", "Say why an item is a hit."),
     "map": ("retrieval.cli.map", "Draw the store as a map in one HTML file."),
     "analyze": ("retrieval.cli.analyze", "Measure how the store's vectors lie."),
+    "moments": ("retrieval.cli.moments", "Say when in a sound or video a query is answered."),
+    "clip": ("retrieval.cli.clip", "Cut a moment out of a sound or video."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
