@@ -35,7 +35,8 @@ class HeadSpec:
     linear: W x + b; mlp: W2 gelu(W1 x + b1) + b2; residual: x + mlp(x), with the tanh form of
     gelu (arXiv 1606.08415), which numpy can write without an error function. blend: of an input
     that is the base's vector v and the features f of its trunk, one behind the other,
-    (1 - share) v + share norm(mlp(f)): what the pairs do not teach, v still knows.
+    (1 - share) v + share norm(mlp(r)), r = sqrt(F) norm(sign(f) sqrt|f|): what the pairs do not
+    teach, v still knows.
 
     Attributes:
         kind: see above.

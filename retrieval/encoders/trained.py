@@ -118,7 +118,7 @@ def apply_head(vectors: Vectors, *, head: HeadSpec, weights: Mapping[str, Vector
         [[2.0, 2.0]]
     """
     base = vectors[:, : head.dim_out]
-    hidden = vectors[:, head.dim_out :] if head.kind == "blend" else vectors
+    hidden = _rooted(vectors[:, head.dim_out :]) if head.kind == "blend" else vectors
     if head.kind != "linear":
         x = hidden @ weights["first.weight"].T + weights["first.bias"]
         hidden = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
@@ -128,6 +128,13 @@ def apply_head(vectors: Vectors, *, head: HeadSpec, weights: Mapping[str, Vector
         norms = np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return np.asarray((1 - share) * base + share * out / norms, dtype=np.float32)
     return np.asarray(vectors + out if head.kind == "residual" else out, dtype=np.float32)
+
+
+def _rooted(features: Vectors) -> Vectors:
+    """Power normalisation (Perronnin et al. 2010): few strong features drown the others less."""
+    roots = np.sign(features) * np.sqrt(np.abs(features))
+    norms = np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-12)
+    return np.asarray(roots * (features.shape[1] ** 0.5 / norms), dtype=np.float32)
 
 
 def open_trained(

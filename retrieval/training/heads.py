@@ -8,7 +8,6 @@ probabilities. Both are pieces to build recipes from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -68,33 +67,15 @@ class Head(nn.Module):
             if spec.kind == "residual":
                 self.last.weight.zero_()
         if spec.kind == "blend":
-            dim_trunk = spec.dim_in - spec.dim_out
             self.register_buffer("share", torch.tensor([share]))
-            self.register_buffer("mean", torch.zeros(dim_trunk))
-            self.register_buffer("spread", torch.ones(dim_trunk))
-
-    def standardise(self, inputs: Tensor) -> None:
-        """Take mean and spread of a blend's features from rows float [N, dim_in]."""
-        features = inputs[:, self.spec.dim_out :].double()
-        self.get_buffer("mean").copy_(features.mean(dim=0))
-        # A feature that hardly ever stirs would be blown up.
-        self.get_buffer("spread").copy_(features.std(dim=0, correction=0) + 1e-3)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Name the tensors of the saved head; standardising is folded into the first layer."""
-        state = {n: t.detach().double() for n, t in self.state_dict().items()}
-        if self.spec.kind == "blend":
-            mean, spread = state.pop("mean"), state.pop("spread")
-            state["first.weight"] = state["first.weight"] / spread
-            state["first.bias"] = state["first.bias"] - state["first.weight"] @ mean
-        return {n: t.float() for n, t in state.items()}
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map float [N, dim_in] to float [N, dim_out], any length."""
         hidden = vectors
         if self.spec.kind == "blend":
-            hidden = vectors[:, self.spec.dim_out :]
-            hidden = (hidden - self.get_buffer("mean")) / self.get_buffer("spread")
+            features = vectors[:, self.spec.dim_out :]
+            rooted = functional.normalize(features.sign() * features.abs().sqrt(), dim=1)
+            hidden = rooted * features.shape[1] ** 0.5
         if self.spec.kind != "linear":
             # The tanh form: the one that `encoders.trained` repeats in numpy.
             hidden = functional.gelu(self.first(hidden), approximate="tanh")
@@ -140,12 +121,6 @@ class HeadsModel(nn.Module):
         mapped = self.heads[role](vectors) if role in self.heads else vectors
         return functional.normalize(mapped, dim=1)
 
-    def standardise(self, inputs: Mapping[str, Tensor], *, present: Mapping[str, Tensor]) -> None:
-        """Let each blend take mean and spread from its role's present inputs [N, dim_in]."""
-        for role, head in self.heads.items():
-            if cast(Head, head).spec.kind == "blend":
-                cast(Head, head).standardise(inputs[role][present[role]])
-
     def scale(self, pair: tuple[str, str]) -> nn.Module:
         """Return the scale of a pair type."""
         return self.scales["-".join(pair)]
@@ -153,9 +128,9 @@ class HeadsModel(nn.Module):
     def head_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy the heads' weights, named as a model file names them: `role.tensor`."""
         return {
-            f"{role}.{name}": value.cpu().numpy().copy()
+            f"{role}.{name}": value.detach().float().cpu().numpy().copy()
             for role, head in self.heads.items()
-            for name, value in cast(Head, head).tensors().items()
+            for name, value in head.state_dict().items()
         }
 
 

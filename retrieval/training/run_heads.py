@@ -160,7 +160,6 @@ def _fit(
     objective = training_objective(features, rows=split.train, types=types, options=options).to(
         device
     )
-    model.standardise(objective.features, present=objective.present)
 
     def validate(candidate: HeadsModel) -> float:
         tensors = candidate.head_tensors()
