@@ -13,6 +13,8 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from index.types import SegmentInfo
+from retrieval.catalog.conditions import Condition
+from retrieval.catalog.filters import to_sql
 from retrieval.catalog.records import DerivedEntry, FileRecord, SegmentEntry, Snapshot, path_key
 from retrieval.catalog.schema import (
     DerivedRow,
@@ -294,6 +296,16 @@ class Reader:
             statement = statement.join(ItemRow, ItemRow.id == PartRow.item_id).where(
                 ItemRow.modality == modality
             )
+        return np.fromiter(self._connection.execute(statement).scalars(), dtype=np.int64)
+
+    def part_ids_where(self, condition: Condition) -> Ids:
+        """List the part ids of the items that fit a condition, ascending."""
+        statement = (
+            sa.select(PartRow.id)
+            .join(ItemRow, ItemRow.id == PartRow.item_id)
+            .where(to_sql(condition))
+            .order_by(PartRow.id)
+        )
         return np.fromiter(self._connection.execute(statement).scalars(), dtype=np.int64)
 
     def counts(self) -> dict[str, int]:

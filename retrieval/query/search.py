@@ -17,6 +17,7 @@ from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
 from retrieval.query.plan import Leg, LoadWide, expression_of, leaves, plan_query
 from retrieval.query.rank import Best, Found, search_leg
+from retrieval.query.where import parse_where
 from retrieval.types import Hit, Modality, Query
 
 
@@ -49,6 +50,7 @@ def search(
         UsageError: the query or its filter cannot be carried out.
     """
     excluded = set(leave_out) | _own_items(query, reader)
+    condition = parse_where(query.where) if query.where.strip() else None
     calibrator = calibrator or Calibrator(reader=reader, generation=generation, encoder=encoder)
     legs = plan_query(
         query,
@@ -59,13 +61,14 @@ def search(
         load_wide=load_wide,
         calibrator=calibrator,
     )
+    filtered = None if condition is None else reader.part_ids_where(condition)
     found = [
         search_leg(
             leg,
             k=query.k,
             reader=reader,
             generation=generation,
-            allowed=_allowed(leg, query, reader=reader, generation=generation),
+            allowed=_both(_allowed(leg, query, reader=reader, generation=generation), filtered),
             excluded=excluded,
         )
         for leg in legs
@@ -123,12 +126,16 @@ def _allowed(leg: Leg, query: Query, *, reader: Reader, generation: Generation) 
             found = reader.part_ids(part_modalities=leg.part_modalities)
             generation.modality_ids[key] = found
         wanted.append(generation.modality_ids[key])
-    if not wanted:
-        return None
-    allowed = wanted[0]
-    for ids in wanted[1:]:
-        allowed = np.intersect1d(allowed, ids, assume_unique=True)
+    allowed: Ids | None = None
+    for ids in wanted:
+        allowed = _both(allowed, ids)
     return allowed
+
+
+def _both(ids: Ids | None, others: Ids | None) -> Ids | None:
+    if ids is None or others is None:
+        return others if ids is None else ids
+    return np.intersect1d(ids, others, assume_unique=True)
 
 
 def _items_of(modality: Modality, *, reader: Reader, generation: Generation) -> Ids:

@@ -211,3 +211,19 @@ def test_more_and_less_like_move_the_query(engine: Engine, folder: Path) -> None
     with engine._catalog.reading() as reader:
         part = {r["id"]: reader.part_ids(item_id=r["id"]).tolist()[0] for r in rows}
     assert np.allclose([r["score"] for r in rows], [table[part[r["id"]]] @ vector for r in rows])
+
+
+def test_where_narrows_every_kind_of_search(engine: Engine, folder: Path) -> None:
+    everything = engine.search("red", k=100)
+    sounds = engine.search("red", k=100, where="format = 'wav' OR path LIKE '%/0009.txt'")
+    kept = {"low.wav", "high.wav", "0009.txt"}
+    assert names(sounds) == [name for name in names(everything) if name in kept]
+    composed = engine.search(parse('"red" AND "blue"'), k=100, where="modality = 'audio'")
+    assert sorted(names(composed)) == ["high.wav", "low.wav"]
+    assert engine.search("red", where="duration_s > 1e9") == []
+    done = crossfind("search", "red", "--where", "width_px > 5 AND forma = 'png'", cwd=folder)
+    assert done.code == 2
+    assert "unknown field 'forma'; did you mean format?" in done.err
+    none = crossfind("search", "red", "--where", "width_px > 5000", cwd=folder)
+    assert (none.code, none.out) == (0, "")
+    assert "nothing matches" in none.err
