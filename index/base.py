@@ -22,6 +22,11 @@ from index.ids import IdTable
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 DEFAULT_PARAMETERS = SearchParameters()
+KINDS_OF_PARAMETER = (
+    ("ef_search", ("hnsw",)),
+    ("n_probes", ("ivf", "ivf_fastscan")),
+    ("k_factor", ("fastscan", "ivf_fastscan")),
+)
 
 
 class Index(ABC):
@@ -192,9 +197,9 @@ class Index(ABC):
 
     def _check_parameters(self, parameters: SearchParameters) -> None:
         """Refuse parameters that this kind would ignore, and values below 1."""
-        for name, kind in (("ef_search", "hnsw"), ("n_probes", "ivf")):
+        for name, kinds in KINDS_OF_PARAMETER:
             value = getattr(parameters, name)
-            if value is not None and kind != self.kind:
+            if value is not None and self.kind not in kinds:
                 raise InputError(
                     f"{name} has no effect on an index of kind {self.kind}; leave it out",
                     code="bad_parameter",

@@ -29,7 +29,8 @@ from index.base import Index
 from index.checks import MAX_DIM
 from index.errors import CrossfindError, DamagedError, InputError, TooNewError
 from index.faiss_index import FaissIndex
-from index.faiss_kinds import KINDS, Core, import_faiss
+from index.faiss_kinds import Core, import_faiss
+from index.kinds import KINDS
 from index.storage import CHUNK_BYTES, publish, storage_error
 from index.types import Ids, Mask, SearchParameters
 
@@ -296,6 +297,10 @@ def _self_test(ix: FaissIndex, path: Path) -> None:
 def _generous(kind: str) -> SearchParameters:
     if kind == "hnsw":
         return SearchParameters(ef_search=512)
+    if kind == "fastscan":
+        return SearchParameters(k_factor=64)
+    if kind == "ivf_fastscan":
+        return SearchParameters(k_factor=64, n_probes=1_048_576)
     return SearchParameters(n_probes=1_048_576) if kind == "ivf" else SearchParameters()
 
 

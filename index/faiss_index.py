@@ -14,7 +14,9 @@ import numpy as np
 from index.base import Index
 from index.checks import check_ids, check_unique, check_vectors
 from index.errors import InputError
-from index.faiss_kinds import KINDS, Core, FaissKind, IvfKind
+from index.faiss_kinds import Core, FaissKind, TrainedKind
+from index.fastscan import SPARE, FastScanKind, drop_dead
+from index.kinds import KINDS
 from index.scan import Block, scan
 from index.topk import Candidates, pair_scores, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
@@ -30,9 +32,11 @@ class FaissIndex(Index):
 
     Args:
         dim: length of a vector.
-        kind: `flat` (exact), `hnsw` (graph) or `ivf` (lists; trained on the first
-            39 * n_lists vectors unless `train` is called before).
+        kind: `flat` (exact), `hnsw` (graph), `ivf` (lists), `fastscan` (4-bit codes, all of them
+            compared, the best scored again) or `ivf_fastscan` (such codes in lists). The last
+            three learn from their first vectors unless `train` is called before.
         parameters: of the kind. hnsw: m, ef_construction, ef_search. ivf: n_lists, n_probes, seed.
+            fastscan: m (codes; 0: dim / 2), k_factor, n_train. ivf_fastscan: all of the last two.
 
     Raises:
         InputError: an unknown kind, or a parameter unknown to the kind or outside its limits.
@@ -60,26 +64,26 @@ class FaissIndex(Index):
 
     @property
     def is_trained(self) -> bool:
-        """Tell whether an `ivf` index has its lists; the other kinds need none."""
+        """Tell whether lists and codes were learnt; `flat` and `hnsw` need none."""
         return self._back.is_trained
 
     def train(self, vectors: Vectors) -> None:
-        """Find the centroids of an `ivf` index from a sample, before or while it fills.
+        """Learn lists and codes from a sample, before or while the index fills.
 
         Args:
-            vectors: float32 [N, D], unit length; a random sample, at least n_lists of them.
+            vectors: float32 [N, D], unit length; a random sample, at least n_lists of them, and 16.
 
         Raises:
             InputError: the kind needs no training, is trained, or the sample is too small.
         """
         check_vectors(vectors, dim=self.dim, what="vectors")
         back = self._back
-        if not isinstance(back, IvfKind):
+        if not isinstance(back, TrainedKind):
             raise InputError(f"an index of kind {self.kind} is not trained", code="bad_parameter")
-        n_lists = back.parameters["n_lists"]
-        if len(vectors) < n_lists:
+        if len(vectors) < back.n_least:
             raise InputError(
-                f"{len(vectors)} vectors cannot train {n_lists} lists; give at least {n_lists}",
+                f"{len(vectors)} vectors cannot train {back.factory()}; "
+                f"give at least {back.n_least}",
                 code="too_few_to_train",
             )
         with self._guard.change():
@@ -93,14 +97,14 @@ class FaissIndex(Index):
         """Hold still for saving: yields the faiss object, the id and the life of each position.
 
         Raises:
-            InputError: an `ivf` index that has not met enough vectors to be trained.
+            InputError: the index has not met enough vectors to be trained.
         """
         with self._guard.use():
             self._check_open()
             if not self._back.is_trained:
                 raise InputError(
-                    f"this ivf index has {len(self)} vectors, too few to train its "
-                    f"{self.parameters['n_lists']} lists; choose fewer lists or kind flat",
+                    f"this {self.kind} index has {len(self)} vectors, too few to train "
+                    f"{self._back.factory()}; choose fewer lists or kind flat",
                     code="too_few_to_train",
                 )
             yield self._back.core, self._table.ids, self._table.live
@@ -158,9 +162,12 @@ class FaissIndex(Index):
         n_live = self._table.n_live
         # An exact kind fetches some more, to see whether the k-th best has a tie outside.
         n_fetched = min(k + max(8, k // 2), n_live) if self._back.is_exact else k
-        scores, positions = self._back.nearest(
-            queries, k=n_fetched, selector=self._selector(), parameters=parameters
-        )
+        if isinstance(self._back, FastScanKind):
+            positions = self._live_of_more(queries, k=k, parameters=parameters)
+        else:
+            scores, positions = self._back.nearest(
+                queries, k=n_fetched, selector=self._selector(), parameters=parameters
+            )
         found = self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
         doubtful = found.counts < k
         if self._back.is_exact and n_fetched < n_live:
@@ -168,6 +175,13 @@ class FaissIndex(Index):
         if doubtful.any():
             _replace(found, at=doubtful, by=self._scan(queries[doubtful], k=k, wanted=None))
         return found
+
+    def _live_of_more(self, queries: Vectors, *, k: int, parameters: SearchParameters) -> Ids:
+        """Ask for as many more as are likely to be dead, for a kind that takes no selector."""
+        n, n_live = self._table.n_positions, self._table.n_live
+        n_asked = k if n == n_live else min(n, -(-k * n // n_live) + SPARE)
+        _, positions = self._back.nearest(queries, k=n_asked, selector=None, parameters=parameters)
+        return positions if n == n_live else drop_dead(positions, self._table.live)
 
     def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:
         at_query, at_column = np.nonzero(positions >= 0)

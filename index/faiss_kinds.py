@@ -213,18 +213,11 @@ class HnswKind(FaissKind):
         return self.faiss.downcast_index(self.core.storage)
 
 
-class IvfKind(FaissKind):
-    """Lists of near vectors around trained centroids.
+class TrainedKind(FaissKind):
+    """A kind that learns from its first vectors: they wait in a plain list until there are enough.
 
-    Until enough vectors have come to train on, they wait in a plain list and are scanned.
+    While they wait, they are scanned.
     """
-
-    name = "ivf"
-    limits: ClassVar[Limits] = {
-        "n_lists": (256, 1, 1_048_576),
-        "n_probes": (16, 1, 1_048_576),
-        "seed": (0, 0, 2**31 - 1),
-    }
 
     def __init__(self, dim: int, *, given: Mapping[str, int]) -> None:
         super().__init__(dim, given=given)
@@ -233,6 +226,75 @@ class IvfKind(FaissKind):
     @property
     def is_trained(self) -> bool:
         return bool(self.core.is_trained)
+
+    @property
+    @abstractmethod
+    def n_least(self) -> int:
+        """Count the vectors without which training is impossible."""
+
+    @property
+    @abstractmethod
+    def n_enough(self) -> int:
+        """Count the vectors at which waiting ends."""
+
+    def train(self, vectors: Vectors) -> None:
+        """Learn, then put away what has waited for it."""
+        self.core.train(vectors)
+        self._after_training()
+        waiting, self._waiting = self._waiting, []
+        for block in waiting:
+            self.core.add(block)
+
+    def _after_training(self) -> None:  # most kinds have nothing to do
+        """Prepare the trained index for its first vector."""
+
+    def add(self, vectors: Vectors) -> None:
+        if self.is_trained:
+            self.core.add(vectors)
+            return
+        self._waiting.append(vectors.copy())
+        if sum(len(block) for block in self._waiting) >= self.n_enough:
+            self._waiting = [np.concatenate(self._waiting)]
+            self.train(self._waiting[0])
+
+    def rows(self, positions: Ids) -> Vectors:
+        if not self.is_trained:
+            return np.concatenate(self._waiting)[positions]
+        return self._trained_rows(positions)
+
+    @abstractmethod
+    def _trained_rows(self, positions: Ids) -> Vectors: ...
+
+    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
+        if self.is_trained:
+            yield from self._trained_pieces()
+            return
+        start = 0
+        for block in self._waiting:
+            yield block, slice(start, start + len(block))
+            start += len(block)
+
+    @abstractmethod
+    def _trained_pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]: ...
+
+
+class IvfKind(TrainedKind):
+    """Lists of near vectors around trained centroids."""
+
+    name = "ivf"
+    limits: ClassVar[Limits] = {
+        "n_lists": (256, 1, 1_048_576),
+        "n_probes": (16, 1, 1_048_576),
+        "seed": (0, 0, 2**31 - 1),
+    }
+
+    @property
+    def n_least(self) -> int:
+        return self.parameters["n_lists"]
+
+    @property
+    def n_enough(self) -> int:
+        return TRAIN_PER_LIST * self.parameters["n_lists"]
 
     def factory(self) -> str:
         return f"IVF{self.parameters['n_lists']},Flat"
@@ -249,23 +311,8 @@ class IvfKind(FaissKind):
         if not core.is_trained or core.nlist != self.parameters["n_lists"]:
             raise InputError(f"faiss read {core.nlist} lists; expected {self.parameters}")
 
-    def train(self, vectors: Vectors) -> None:
-        """Find the centroids, then put away what has waited for them."""
-        self.core.train(vectors)
+    def _after_training(self) -> None:
         self.core.set_direct_map_type(self.faiss.DirectMap.Array)  # position -> row, for `rows`
-        waiting, self._waiting = self._waiting, []
-        for block in waiting:
-            self.core.add(block)
-
-    def add(self, vectors: Vectors) -> None:
-        if self.is_trained:
-            self.core.add(vectors)
-            return
-        self._waiting.append(vectors.copy())
-        enough = TRAIN_PER_LIST * self.parameters["n_lists"]
-        if sum(len(block) for block in self._waiting) >= enough:
-            self._waiting = [np.concatenate(self._waiting)]
-            self.train(self._waiting[0])
 
     def nearest(
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
@@ -276,16 +323,11 @@ class IvfKind(FaissKind):
         )
         return found
 
-    def rows(self, positions: Ids) -> Vectors:
-        if not self.is_trained:
-            return np.concatenate(self._waiting)[positions]
+    def _trained_rows(self, positions: Ids) -> Vectors:
         rows: Vectors = self.core.reconstruct_batch(positions)
         return rows
 
-    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
-        if not self.is_trained:
-            yield from self._waiting_pieces()
-            return
+    def _trained_pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
         lists = self.core.invlists
         for number in range(lists.nlist):
             n = lists.list_size(number)
@@ -293,12 +335,3 @@ class IvfKind(FaissKind):
                 codes = self.faiss.rev_swig_ptr(lists.get_codes(number), n * lists.code_size)
                 positions = self.faiss.rev_swig_ptr(lists.get_ids(number), n)
                 yield codes.view(np.float32).reshape(n, self.dim), positions
-
-    def _waiting_pieces(self) -> Iterator[tuple[Vectors, slice]]:
-        start = 0
-        for block in self._waiting:
-            yield block, slice(start, start + len(block))
-            start += len(block)
-
-
-KINDS: Mapping[str, type[FaissKind]] = {kind.name: kind for kind in (FlatKind, HnswKind, IvfKind)}

@@ -38,11 +38,13 @@ class SearchParameters:
     Attributes:
         ef_search: HNSW only: how many candidates the walk keeps, at least 1.
         n_probes: IVF only: how many lists are read, at least 1.
+        k_factor: FastScan only: how many candidates per answer are scored again, at least 1.
         exact: True compares the queries with every vector, whatever the kind.
     """
 
     ef_search: int | None = None
     n_probes: int | None = None
+    k_factor: int | None = None
     exact: bool = False
 
 
@@ -71,7 +73,7 @@ class Plan:
     """Which index to build, and why.
 
     Attributes:
-        kind: `exact`, `flat`, `hnsw` or `ivf`.
+        kind: `exact`, `flat`, `fastscan`, `hnsw`, `ivf` or `ivf_fastscan`.
         factory: the same in faiss's words, e.g. `HNSW32`; for people and logs.
         parameters: keyword arguments of the constructor, e.g. `{"m": 32}`.
         reason: one sentence for people.

@@ -24,9 +24,14 @@ MAKERS: dict[str, Callable[[], Index]] = {
     "flat": lambda: FaissIndex(DIM, kind="flat"),
     "hnsw": lambda: FaissIndex(DIM, kind="hnsw", m=16, ef_search=512),
     "ivf": lambda: FaissIndex(DIM, kind="ivf", n_lists=4, n_probes=4),
+    "fastscan": lambda: FaissIndex(DIM, kind="fastscan", n_train=100, k_factor=64),
+    "ivf_fastscan": lambda: FaissIndex(
+        DIM, kind="ivf_fastscan", n_train=100, k_factor=64, n_lists=4, n_probes=4
+    ),
+    "fastscan-untrained": lambda: FaissIndex(DIM, kind="fastscan"),
     "ivf-untrained": lambda: FaissIndex(DIM, kind="ivf", n_lists=64),
 }
-EXACT = ("exact-float32", "exact-float16", "flat", "ivf-untrained")
+EXACT = ("exact-float32", "exact-float16", "flat", "ivf-untrained", "fastscan-untrained")
 
 
 @pytest.fixture(params=MAKERS)
@@ -475,7 +480,7 @@ def test_lists_can_be_trained_on_a_sample_before_anything_is_added(unit_vectors)
 
 def test_too_small_a_sample_cannot_train(unit_vectors):
     ix = FaissIndex(DIM, kind="ivf", n_lists=8)
-    with pytest.raises(InputError, match="7 vectors cannot train 8 lists"):
+    with pytest.raises(InputError, match="7 vectors cannot train IVF8,Flat"):
         ix.train(unit_vectors(7, DIM, seed=1))
 
 

@@ -24,6 +24,8 @@ MAKERS = {
     "flat": lambda: FaissIndex(DIM),
     "hnsw": lambda: FaissIndex(DIM, kind="hnsw", m=8, ef_search=99),
     "ivf": lambda: FaissIndex(DIM, kind="ivf", n_lists=4, n_probes=2, seed=5),
+    "fastscan": lambda: FaissIndex(DIM, kind="fastscan", n_train=64),
+    "ivf_fastscan": lambda: FaissIndex(DIM, kind="ivf_fastscan", n_train=64, n_lists=4, n_probes=4),
 }
 
 

@@ -1,0 +1,12 @@
+"""Every kind of faiss index by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from index.faiss_kinds import FaissKind, FlatKind, HnswKind, IvfKind
+from index.fastscan import FastScanKind, IvfFastScanKind
+
+KINDS: Mapping[str, type[FaissKind]] = {
+    kind.name: kind for kind in (FlatKind, HnswKind, IvfKind, FastScanKind, IvfFastScanKind)
+}
