@@ -49,4 +49,4 @@ bagpipes, tambourine, banjo, xylophone, synthesizer
 """
 
 TEXTS: tuple[str, ...] = tuple(" ".join(text.split()) for text in _WORDS.split(","))
-"""About 330 texts of one to five words."""
+"""About 290 texts of one to five words."""
