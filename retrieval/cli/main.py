@@ -25,6 +25,8 @@ _COMMANDS = {
     "analyze": ("retrieval.cli.analyze", "Measure how the store's vectors lie."),
     "moments": ("retrieval.cli.moments", "Say when in a sound or video a query is answered."),
     "clip": ("retrieval.cli.clip", "Cut a moment out of a sound or video."),
+    "export": ("retrieval.cli.export", "Write the store's vectors as npy, jsonl, faiss."),
+    "import": ("retrieval.cli.import_", "Make a store of vectors that exist."),
     "train": ("retrieval.cli.train", "Train on your own pairs."),
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
