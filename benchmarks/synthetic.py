@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from index.types import Ids, Vectors
 
@@ -100,6 +101,6 @@ def _coloured(rng: np.random.Generator, n: int, dim: int, decay: float) -> Vecto
     return rows
 
 
-def _unit(rows: Vectors) -> Vectors:
+def _unit(rows: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> Vectors:
     unit: Vectors = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
     return np.ascontiguousarray(unit)

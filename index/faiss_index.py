@@ -92,6 +92,23 @@ class FaissIndex(Index):
                 raise InputError("this index is trained; make a new one", code="trained")
             back.train(vectors)
 
+    def settle(self, parameters: SearchParameters) -> None:
+        """Make searches try this hard unless told otherwise; saved with the index.
+
+        Args:
+            parameters: what `tune` found; what is None stays as it is.
+
+        Raises:
+            InputError: a parameter has no effect on this kind.
+        """
+        self._check_parameters(parameters)
+        with self._guard.change():
+            self._check_open()
+            for name in ("ef_search", "n_probes", "k_factor"):
+                value = getattr(parameters, name)
+                if value is not None:
+                    self._back.parameters[name] = value
+
     @contextmanager
     def frozen(self) -> Iterator[tuple[Core, Ids, Mask]]:
         """Hold still for saving: yields the faiss object, the id and the life of each position.

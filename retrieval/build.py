@@ -18,8 +18,9 @@ from index.base import Index
 from index.choose import choose, make_index
 from index.derived import save_index
 from index.exact import ExactIndex
-from index.recall import measure_recall
+from index.faiss_index import FaissIndex
 from index.segments import open_segment, write_segment
+from index.tune import Tuned, tune
 from index.types import Ids, Plan, SegmentInfo, Vectors
 from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
@@ -36,6 +37,7 @@ _MANY_DEAD = 0.25
 _SEGMENT_ROWS = 262_144
 _RECALL_QUERIES = 256
 _RECALL_K = 10
+_RECALL_TARGET = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +172,34 @@ def _publish_index(
         return entry
     built = make_index(plan, dim=space.dim)
     built.add(vectors, ids=ids)
-    recall, source = _measure(built, vectors, ids, catalog=catalog)
+    tuned, source = _tune(built, vectors, ids, catalog=catalog)
     name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}.faiss"
     path = store.derived / name
     sha256 = save_index(built, path, tmp=store.tmp, fingerprint=space.fingerprint)
-    return replace(entry, name=name, sha256=sha256, recall=recall, recall_queries=source)
+    return replace(
+        entry,
+        name=name,
+        sha256=sha256,
+        recall=tuned.recall,
+        recall_queries=source,
+        plan=f"{plan.reason}; {_outcome(tuned)}",
+    )
 
 
-def _measure(built: Index, vectors: Vectors, ids: Ids, *, catalog: Catalog) -> tuple[float, str]:
-    """Measure recall against exact search, with text vectors where there are some.
+def _outcome(tuned: Tuned) -> str:
+    """Say what tuning found, above all where the target is out of reach."""
+    efforts = {
+        name: getattr(tuned.parameters, name) for name in ("ef_search", "n_probes", "k_factor")
+    }
+    chosen = ", ".join(f"{name} {value}" for name, value in efforts.items() if value is not None)
+    words = f"measured {tuned.latency_ms:.2f} ms a query" + (f" with {chosen}" if chosen else "")
+    if tuned.reached:
+        return words
+    return f"{words}; recall {_RECALL_TARGET:g} could not be proven: {tuned.recall:.3f} measured"
+
+
+def _tune(built: Index, vectors: Vectors, ids: Ids, *, catalog: Catalog) -> tuple[Tuned, str]:
+    """Find how hard to search, against exact search, with text vectors where there are some.
 
     Text vectors do not lie where picture vectors lie; recall measured with the index's own
     pictures would flatter it (PERFORMANCE: 0.99 against 0.66 for the same index).
@@ -192,8 +213,13 @@ def _measure(built: Index, vectors: Vectors, ids: Ids, *, catalog: Catalog) -> t
     queries = np.ascontiguousarray(pool[::step][:_RECALL_QUERIES])
     reference = ExactIndex(built.dim)
     reference.add(vectors, ids=ids)
-    recall = measure_recall(built, reference=reference, queries=queries, k=_RECALL_K)
-    return recall, f"{len(queries)} {source}"
+    truth = reference.search(queries, k=_RECALL_K)
+    tuned = tune(built, queries=queries, truth=truth, target=_RECALL_TARGET, k=_RECALL_K)
+    if isinstance(built, FaissIndex):
+        built.settle(tuned.parameters)
+    if not tuned.reached:
+        _log.warning("index below its recall target: %s", _outcome(tuned))
+    return tuned, f"{len(queries)} {source}"
 
 
 def _write_merged(space: Space, vectors: Vectors, ids: Ids, *, store: Store) -> list[SegmentInfo]:

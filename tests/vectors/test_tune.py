@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.synthetic import make_set
 from index import ExactIndex, SearchParameters
+from index.derived import load_index, save_index
 from index.errors import InputError
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
@@ -114,3 +115,18 @@ def test_arguments_outside_their_limits_are_refused(data, exact, target, n):
     queries = data.text_queries[:n]
     with pytest.raises(InputError):
         tune(exact, queries=queries, truth=exact.search(queries, k=10), target=target)
+
+
+def test_what_was_settled_is_what_is_searched_with_and_is_saved(data, tmp_path):
+    lists = _filled(data, kind="ivf", n_lists=64, n_probes=1)
+    queries = data.text_queries[:50]
+    generous = SearchParameters(n_probes=40)
+    asked = lists.search(queries, k=10, parameters=generous)
+    assert not np.array_equal(lists.search(queries, k=10).ids, asked.ids)
+    lists.settle(generous)
+    sha256 = save_index(lists, tmp_path / "a", tmp=tmp_path, fingerprint="ab12")
+    loaded = load_index(tmp_path / "a", sha256=sha256)
+    for ix in (lists, loaded):
+        assert np.array_equal(ix.search(queries, k=10).ids, asked.ids)
+    with pytest.raises(InputError, match="no effect"):
+        lists.settle(SearchParameters(ef_search=9))
