@@ -2,7 +2,8 @@
 
     python -m benchmarks.quality.explain
 
-A picture is one object of the demo set on a smooth noisy ground; the query is its name. A sound is
+A picture is one object of the demo set on a smooth noisy ground; the query is the picture the
+object comes from, or its name. A sound is
 one second of a demo sound in ten seconds of faint noise; the query is the sound it was cut from.
 Counted is how often the peak lies inside the planted box or second. `hits` are the composites
 where the name is among the model's ten best of all names: an explanation is asked of hits.
@@ -40,10 +41,12 @@ def _items(modality: str) -> list[DemoItem]:
 
 
 def _pictures(encoder, seed: int) -> dict[str, float]:
+    from PIL import Image
+
     rng, items = np.random.default_rng(seed), _items("image")
     names = sorted({item.concept for item in items})
     targets = encoder.encode(names, modality="text")
-    inside, is_hit = [], []
+    inside, is_hit, by_picture = [], [], []
     for _ in range(N):
         item = items[rng.integers(len(items))]
         pixels, box = _composite(item, rng=rng, side_px=encoder.media.image_size_px)
@@ -51,12 +54,19 @@ def _pictures(encoder, seed: int) -> dict[str, float]:
         found = picture_map(pixels, query=query, encoder=encoder, space=encoder.spaces[0])
         x, y = found.peak
         inside.append(box[0] <= x <= box[2] and box[1] <= y <= box[3])
+        source = Image.open(load_demo().path(item.name)).convert("RGB")
+        side_px = encoder.media.image_size_px
+        whole = encoder.encode([np.asarray(source.resize((side_px, side_px)))], modality="image")
+        other = picture_map(pixels, query=whole[0], encoder=encoder, space=encoder.spaces[0])
+        x, y = other.peak
+        by_picture.append(box[0] <= x <= box[2] and box[1] <= y <= box[3])
         scores = targets @ encoder.encode([pixels], modality="image")[0]
         is_hit.append(int((scores > found.score + 1e-6).sum()) < 10)
     return {
-        "inside": float(np.mean(inside)),
+        "inside_by_picture": float(np.mean(by_picture)),
+        "inside_by_name": float(np.mean(inside)),
         "hits": float(np.mean(is_hit)),
-        "inside_of_hits": float(np.mean(np.array(inside)[np.array(is_hit)])),
+        "inside_by_name_of_hits": float(np.mean(np.array(inside)[np.array(is_hit)])),
     }
 
 
