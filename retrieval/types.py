@@ -262,7 +262,7 @@ class Hit:
         copies: further paths with the same bytes.
         z: how many spreads the score lies above those of this query with other items of the
             kind; None where the store is too small to say.
-        confidence: share of unrelated queries whose best hit is worse than this one, in [0, 1];
+        confidence: share of unrelated queries whose best hit scores worse, in [0, 1];
             None where the store is too small to say.
     """
 

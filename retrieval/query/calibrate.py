@@ -3,10 +3,13 @@
 For a query q and parts x of one modality, with a sample of the stored parts:
     z          = (score - mean of q's scores) / spread of q's scores
     evidence   = (z - M) / S     M, S: median and robust spread of the best z of random queries
-    confidence = 1 / (1 + exp(-1.702 evidence))
+    confidence = 1 / (1 + exp(-1.702 (score - B) / T))
+                              B, T: median and robust spread of the best score of random queries
 1.702 makes the logistic follow the normal distribution, so confidence is about the share of
 random queries whose best hit is worse. Mixed lists are ordered by evidence, which, unlike
-cosines, is comparable between modalities.
+cosines, is comparable between modalities. Confidence does not use z: where the thing wanted is
+common in a store, the spread of just that query is large (AUROC of present against absent
+labels .43 with z, .95 with the score; benchmarks/quality/calibration.py).
 
 Centring (MODELS.md 3; GR-CLIP) searches with q - mean of the queries of its modality, which takes
 from every item the bias it has towards all such queries. It is on per direction of a model only
@@ -32,6 +35,7 @@ MIN_PARTS = 30
 
 _SAMPLE = 1024
 _MIN_SPREAD = 1e-4
+_MIN_SCORE_SPREAD = 0.01
 _LOGISTIC = 1.702
 _MAX_COMPARISONS = 4_000_000
 _FEWEST_QUERIES = 32
@@ -51,12 +55,15 @@ class Pair:
         sample: float32 [S, D], stored parts of the modality.
         shift: float32 [1, D], taken from a query before it ranks; zero without centring.
         best_z, best_z_spread: median and robust spread of the best z of random queries.
+        best_score, best_score_spread: the same of their best scores.
     """
 
     sample: Vectors
     shift: Vectors
     best_z: float
     best_z_spread: float
+    best_score: float
+    best_score_spread: float
 
     def moments(self, ranking: Vectors) -> tuple[float, float]:
         """Give mean and spread of a query's scores over the sample.
@@ -73,15 +80,19 @@ class Pair:
         """Standardise z by the best z of random queries."""
         return (z - self.best_z) / self.best_z_spread
 
+    def sureness(self, score: float) -> float:
+        """Standardise a score by the best scores of random queries."""
+        return (score - self.best_score) / self.best_score_spread
 
-def confidence(evidence: float) -> float:
-    """Turn evidence into a share in [0, 1].
+
+def confidence(sureness: float) -> float:
+    """Turn a standardised score into a share in [0, 1].
 
     Example:
         >>> confidence(0.0), round(confidence(1.645), 2)
         (0.5, 0.94)
     """
-    return 1.0 / (1.0 + math.exp(-_LOGISTIC * max(-40.0, min(40.0, evidence))))
+    return 1.0 / (1.0 + math.exp(-_LOGISTIC * max(-40.0, min(40.0, sureness))))
 
 
 class Calibrator:
@@ -125,9 +136,10 @@ class Calibrator:
         best = _best_z(opened, queries, query_ids, shift=shift, sample=sample, allowed=ids)
         if not len(best):
             return None
-        middle = float(np.median(best))
-        spread = 1.4826 * float(np.median(np.abs(best - middle)))
-        return Pair(sample, shift, middle, max(spread, 0.05)) if math.isfinite(middle) else None
+        (z, z_spread), (score, score_spread) = (_robust(column) for column in best.T)
+        return Pair(
+            sample, shift, z, max(z_spread, 0.05), score, max(score_spread, _MIN_SCORE_SPREAD)
+        )
 
     def part_ids(self, part: Modality) -> Ids:
         """List the ids of the parts of a modality, ascending."""
@@ -160,7 +172,7 @@ def _best_z(
     sample: Vectors,
     allowed: Ids,
 ) -> np.ndarray:
-    """Give the best z of each query over all parts but itself. float64 [Q]"""
+    """Give each query's best z and best score over all parts but itself. float64 [Q, 2]"""
     ranking = queries - shift
     norms = np.linalg.norm(ranking, axis=1, keepdims=True)
     good = norms[:, 0] > 1e-6
@@ -173,8 +185,15 @@ def _best_z(
     for row in range(len(ranking)):
         first = 1 if own is not None and found.ids[row, 0] == own[row] else 0
         if first < found.counts[row] and spreads[row] > _MIN_SPREAD:
-            best.append((found.scores[row, first] - means[row]) / spreads[row])
+            score = float(found.scores[row, first])
+            best.append(((score - float(means[row])) / float(spreads[row]), score))
     return np.array(best, dtype=np.float64)
+
+
+def _robust(values: np.ndarray) -> tuple[float, float]:
+    """Give the median, and the spread that a normal distribution would have by its quartiles."""
+    middle = float(np.median(values))
+    return middle, 1.4826 * float(np.median(np.abs(values - middle)))
 
 
 def _spread(ids: Ids, n: int) -> Ids:

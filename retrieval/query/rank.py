@@ -26,12 +26,14 @@ class Found:
         evidence: what lists are ordered by; the cosine where nothing is calibrated.
         cosine: in [-1, 1].
         z: see `retrieval.query.calibrate`; None where nothing is calibrated.
+        sureness: what confidence is made of; means nothing where nothing is calibrated.
     """
 
     part: Part
     evidence: float
     cosine: float
     z: float | None = None
+    sureness: float = 0.0
 
 
 Best = dict[int, Found]
@@ -84,6 +86,9 @@ class _Moments:
 
     def z(self, score: float) -> float:
         return (score - self._mean) / self._spread
+
+    def sureness(self, score: float) -> float:
+        return 0.0 if self._pair is None else self._pair.sureness(score)
 
     def evidence(self, score: float) -> float:
         return score if self._pair is None else self._pair.evidence(self.z(score))
@@ -153,7 +158,8 @@ def _rank(
             single = isinstance(tree, Leaf)
             z = _combine(tree, [m.z(s) for m, s in zip(moments, scores, strict=True)])
             known = z if leaves(tree)[0].pair else None
-            found.append(Found(part, evidence, scores[0] if single else 0.0, known))
+            sure = _combine(tree, [m.sureness(s) for m, s in zip(moments, scores, strict=True)])
+            found.append(Found(part, evidence, scores[0] if single else 0.0, known, sure))
     found.sort(key=lambda f: (-f.evidence, f.part.id))
     best: Best = {}
     for one in found:

@@ -92,7 +92,7 @@ def _fuse(found: list[Best], calibrated: list[bool]) -> list[tuple[Found, float 
     order = fuse_ranks([list(best) for best in lists])
     first = {id_: (one, best is merged) for best in reversed(lists) for id_, one in best.items()}
     return [
-        (one, confidence(one.evidence) if known else None)
+        (one, confidence(one.sureness) if known else None)
         for one, known in (first[item_id] for item_id in order)
     ]
 
