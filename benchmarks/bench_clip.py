@@ -5,8 +5,8 @@
 DIR is any folder of pictures. The model is an open_clip architecture with random weights: speed
 does not depend on them. In each round two things run one after the other on the same machine: the
 forward pass alone (tensors that are ready, in full batches), and the whole add (scan, decode,
-resize as the library does, normalise, encode, segments, catalog). The whole should reach 90 % of the
-forward on a CPU. One query's text encoding is measured too, fresh and remembered.
+resize as the library does, normalise, encode, segments, catalog). The whole should reach 90 % of
+the forward on a CPU. One query's text encoding is measured too, fresh and remembered.
 """
 
 from __future__ import annotations
