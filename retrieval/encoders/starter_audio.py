@@ -16,6 +16,9 @@ _BLOCK = 100  # frames of one block: 2.3 s
 # The trunk was trained on log10(1 + 10^4 x) divided by this, the largest value in its data.
 _LARGEST = 9.457798957824707
 _PEAK = 0.9
+# The event network: 50 frames a second, spectrum up to 11,025 Hz.
+_EVENT_FFT, _EVENT_WINDOW, _EVENT_HOP = 4096, 1764, 882
+_EVENT_LEAST = 32 * _EVENT_HOP
 
 
 def mel_filters() -> Floats:
@@ -73,25 +76,77 @@ def blocks(mel: Floats) -> Floats:
     return np.stack([mel[start : start + _BLOCK] for start in starts])
 
 
+def event_filters() -> Floats:
+    """Make the 64 triangular mel filters (Slaney) of the event network, up to 11,025 Hz.
+
+    Returns:
+        float32 [64, 1025].
+
+    Example:
+        >>> event_filters().shape
+        (64, 1025)
+    """
+
+    def to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # linear below 1 kHz (mel 15), logarithmic above
+        return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mel - 15)))
+
+    highest = 15 + np.log(11_025 / 1000) / (np.log(6.4) / 27)
+    edges = to_hz(np.linspace(0.0, highest, 66))
+    hz = np.arange(1025) * SAMPLE_RATE_HZ / _EVENT_FFT
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    shape = np.minimum((hz - low) / (middle - low), (high - hz) / (high - middle))
+    return np.asarray(np.clip(shape, 0.0, None) * 2 / (high - low), dtype=np.float32)
+
+
+def event_mel(sound: npt.NDArray[np.float32], *, filters: Floats) -> Floats:
+    """Compute the event network's input: log mel power of the lower half of the spectrum.
+
+    At 44,100 Hz with twice the frame it equals, but for the resampling filter, what the network
+    was trained on at 22,050 Hz; the power is four times as large, which the 4 undoes.
+
+    Args:
+        sound: float32 [T] at 44,100 Hz.
+        filters: from `event_filters`.
+
+    Returns:
+        float32 [frames, 64], 50 frames a second, at least 32.
+    """
+    peak = float(np.abs(sound).max())
+    scaled = sound * (0.7 / max(peak, 1e-4))
+    if len(scaled) < _EVENT_LEAST:
+        scaled = np.tile(scaled, -(-_EVENT_LEAST // len(scaled)))[:_EVENT_LEAST]
+    padded = np.pad(scaled, _EVENT_WINDOW // 2, mode="reflect")
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_EVENT_WINDOW) / _EVENT_WINDOW)).astype(
+        np.float32
+    )
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _EVENT_WINDOW)[::_EVENT_HOP]
+    spectrum = np.fft.rfft(frames * window, _EVENT_FFT)[:, :1025]
+    power = (np.abs(spectrum) ** 2).astype(np.float32) / 4
+    return np.asarray(np.log(power @ filters.T + 2.2e-16), dtype=np.float32)
+
+
 class AudioTower:
     """Encode sounds.
 
     Args:
         files: the starter's weights.
-        threads: CPU threads the trunk may use.
+        threads: CPU threads the networks may use.
     """
 
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
         settings = files.manifest["audio"]
         self._run = session(files.read("audio.onnx"), threads=threads)
+        self._hear = session(files.read("events.onnx"), threads=threads)
         tensors = files.tensors("audio.safetensors")
-        self._filters = mel_filters()
+        self._filters, self._event_filters = mel_filters(), event_filters()
         self._names = dequantise(tensors, "names")
         self._head = Head(tensors)
+        self._sharpness = float(settings["sharpness"])
         self._classes = dequantise(tensors, "classes")
         self._bias = tensors["bias"].astype(np.float32)
-        self._temperature = float(settings["temperature"])
         self._share = float(settings["share"])
+        self._event_share = float(settings["event_share"])
 
     def encode(self, sounds: Sequence[npt.NDArray[np.float32]]) -> Floats:
         """Encode sounds: float32 [N, dim], any length; see `encode_with_features`."""
@@ -100,26 +155,48 @@ class AudioTower:
     def encode_with_features(
         self, sounds: Sequence[npt.NDArray[np.float32]]
     ) -> tuple[Floats, Floats]:
-        """Run the trunk and map its features into the space.
+        """Run the networks and map what they hear into the space.
 
         Args:
             sounds: float32 [T] at 44,100 Hz.
 
         Returns:
-            float32 [N, dim], any length, a zero row for silence; and the features [N, F].
+            float32 [N, dim], any length, a zero row for silence; and the trunk's features [N, F].
         """
         cut = [blocks(log_mel(sound, filters=self._filters)) for sound in sounds]
         features = self._run.run(["feature"], {"mel": np.concatenate(cut)})[0]
         starts = np.cumsum([0, *(len(c) for c in cut[:-1])])
         counts = np.array([[len(c)] for c in cut], dtype=np.float32)
-        pooled: Floats = np.asarray(np.add.reduceat(features, starts, axis=0) / counts, np.float32)
-        vectors = self.project(pooled)
+        pooled = (np.add.reduceat(features, starts, axis=0) / counts).astype(np.float32)
+        events = np.stack([self._events(sound) for sound in sounds])
+        vectors = self.project(pooled, events=events)
         silent = np.array([float(np.abs(sound).max()) < 1e-4 for sound in sounds])
         vectors[silent] = 0.0
         return vectors, pooled
 
-    def project(self, feature: Floats) -> Floats:
-        """Map pooled features float32 [N, F] to float32 [N, dim]."""
-        logits = (feature @ self._classes.T + self._bias) / self._temperature
-        named, _ = consensus(logits, names=self._names)
-        return (1.0 - self._share) * unit(self._head(feature)) + self._share * named
+    def _events(self, sound: npt.NDArray[np.float32]) -> Floats:
+        """Log-odds of the event classes, float32 [C]; frames pooled by sum p^2 / sum p."""
+        mel = event_mel(sound, filters=self._event_filters)
+        logits = self._hear.run(["logits"], {"mel": mel[None]})[0][0].astype(np.float64)
+        p = 1 / (1 + np.exp(-logits))
+        clip = np.clip((p * p).sum(axis=0) / p.sum(axis=0), 1e-7, 1 - 1e-7)
+        return np.asarray(np.log(clip), dtype=np.float32)
+
+    def project(self, feature: Floats, *, events: Floats) -> Floats:
+        """Map features and events into the space.
+
+        Mixes norm(head(sqrt(f))) with ConSE over the event classes, whose log probabilities are
+        the weighted mean of the event network's and of the trunk's own estimate.
+
+        Args:
+            feature: float32 [N, F], the trunk's, averaged over blocks; not negative.
+            events: float32 [N, C], log of the classes' probabilities.
+
+        Returns:
+            float32 [N, dim].
+        """
+        seen = np.sqrt(np.maximum(feature, 0.0))
+        own = self._head.hidden(seen) @ self._classes.T + self._bias
+        both = self._event_share * events - (1 - self._event_share) * np.logaddexp(0, -own)
+        named, _ = consensus(both * self._sharpness, names=self._names)
+        return np.asarray((1.0 - self._share) * unit(self._head(seen)) + self._share * named)

@@ -44,10 +44,14 @@ class Head:
 
     def __call__(self, feature: Floats) -> Floats:
         """Map features float32 [N, F] to float32 [N, D]."""
-        hidden = (feature - self._mean) / self._spread @ self._w1 + self._b1
+        return np.asarray(self.hidden(feature) @ self._w2 + self._b2, dtype=np.float32)
+
+    def hidden(self, feature: Floats) -> Floats:
+        """Compute the first layer: features float32 [N, F] to float32 [N, H]."""
+        x = (feature - self._mean) / self._spread @ self._w1 + self._b1
         # GELU by its tanh form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-        hidden = 0.5 * hidden * (1 + np.tanh(0.7978845608 * (hidden + 0.044715 * hidden**3)))
-        return np.asarray(hidden @ self._w2 + self._b2, dtype=np.float32)
+        activated = 0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+        return np.asarray(activated, dtype=np.float32)
 
 
 def consensus(logits: Floats, *, names: Floats) -> tuple[Floats, Floats]:

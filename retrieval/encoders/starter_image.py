@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.encoders.starter_colour import colour_shares
 from retrieval.encoders.starter_files import WeightFiles, dequantise, session
 from retrieval.encoders.starter_head import Head, consensus, unit
 from retrieval.errors import ModelError
@@ -30,7 +31,10 @@ class ImageTower:
         self._classes = dequantise(tensors, "classes")
         self._bias = tensors["bias"].astype(np.float32)
         self._names = dequantise(tensors, "names")
+        self._colours = dequantise(tensors, "colours")
         self._head = Head(tensors)
+        self._power = float(settings["power"])
+        self._tint = float(settings["tint"])
         self._temperature = float(settings["temperature"])
         self._share = (float(settings["share_low"]), float(settings["share_high"]))
 
@@ -39,13 +43,13 @@ class ImageTower:
         return self.project(self.features(pictures))
 
     def features(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        """Run the trunk.
+        """Run the trunk and measure the colours.
 
         Args:
             pictures: uint8 RGB [S, S, 3], S as the manifest says.
 
         Returns:
-            float32 [N, F].
+            float32 [N, F + 12]: the trunk's features (not negative), then the colour shares.
 
         Raises:
             ModelError: a picture has another size (`picture_size`).
@@ -59,22 +63,27 @@ class ImageTower:
                     code="picture_size",
                 )
         feature = self._run.run(["feature"], {"image": np.stack(pictures)})[0]
-        return np.asarray(feature, dtype=np.float32)
+        seen = np.concatenate([feature, colour_shares(pictures)], axis=1)
+        return np.asarray(seen, dtype=np.float32)
 
-    def project(self, feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Map the trunk's features into the space.
+    def project(self, seen: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Map features and colours into the space.
 
-        Mixes norm(head(f)) with ConSE, norm(sum_c p(c) name(c)); the share of ConSE grows with
-        the largest p(c), from `share_low` at 0 to `share_high` at 1.
+        Mixes norm(head(f^power, sqrt(colours))) with norm(ConSE + tint * colours' words), where
+        ConSE = norm(sum_c p(c) name(c)); the share of the latter grows with the largest p(c),
+        from `share_low` at 0 to `share_high` at 1.
 
         Args:
-            feature: float32 [N, F].
+            seen: float32 [N, F + 12], from `features`.
 
         Returns:
             float32 [N, dim].
         """
+        feature, colours = np.split(np.maximum(seen, 0.0), [self._classes.shape[1]], axis=1)
         logits = (feature @ self._classes.T + self._bias) / self._temperature
         named, sure = consensus(logits, names=self._names)
+        named = unit(named + self._tint * (colours @ self._colours))
         low, high = self._share
         share = low + (high - low) * sure
-        return (1.0 - share) * unit(self._head(feature)) + share * named
+        sent = np.concatenate([feature**self._power, np.sqrt(colours)], axis=1)
+        return np.asarray((1.0 - share) * unit(self._head(sent)) + share * named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 
@@ -12,6 +13,73 @@ from retrieval.encoders.starter_files import WeightFiles, dequantise
 from retrieval.errors import ModelError
 
 _MAX_PIECES = 256
+_CHINESE = re.compile(r"[\u3400-\u9fff]+")
+_LONGEST_WORD = 6
+
+Ids = npt.NDArray[np.int64]
+
+
+class Pieces:
+    """Split texts into word pieces; runs of Chinese are first cut into known words.
+
+    Args:
+        data: the tokenizer's JSON.
+        unknown_id: token id of what is not known; such pieces are left out.
+
+    Raises:
+        ModelError: the JSON is no tokenizer (`model_unavailable`).
+    """
+
+    def __init__(self, data: bytes, *, unknown_id: int) -> None:
+        from tokenizers import Tokenizer
+
+        try:
+            self._tokenizer = Tokenizer.from_buffer(data)
+        except ValueError as error:
+            raise ModelError(
+                f"the starter's tokenizer cannot be read: {error}; reinstall crossfind",
+                code="model_unavailable",
+            ) from error
+        self._unknown = unknown_id
+
+    def split(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
+        """Split texts.
+
+        Args:
+            texts: any language.
+
+        Returns:
+            Token ids of all texts in a row, int64 [P], and how many each has, int64 [N].
+        """
+        encoded = self._tokenizer.encode_batch_fast(
+            [self._prepare(t) for t in texts], add_special_tokens=False
+        )
+        pieces = [e.ids[:_MAX_PIECES] for e in encoded]
+        counts = np.fromiter((len(p) for p in pieces), dtype=np.int64, count=len(pieces))
+        flat = np.fromiter(chain.from_iterable(pieces), dtype=np.int64, count=int(counts.sum()))
+        known = flat != self._unknown
+        if not known.all():
+            owner = np.repeat(np.arange(len(pieces)), counts)
+            counts = np.bincount(owner[known], minlength=len(pieces)).astype(np.int64)
+            flat = flat[known]
+        return flat, counts
+
+    def _prepare(self, text: str) -> str:
+        # A lone surrogate (half a character, as some file names have) cannot reach the tokenizer.
+        safe = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+        return safe if text.isascii() else _CHINESE.sub(self._cut, safe)
+
+    def _cut(self, run: re.Match[str]) -> str:
+        """Put spaces between the words of a Chinese run: the longest known one first."""
+        word, at, out = run.group(), 0, []
+        while at < len(word):
+            for length in range(min(_LONGEST_WORD, len(word) - at), 0, -1):
+                part = word[at : at + length]
+                if length == 1 or self._tokenizer.token_to_id(part) is not None:
+                    out.append(part)
+                    at += length
+                    break
+        return f" {' '.join(out)} "
 
 
 class TextTower:
@@ -22,20 +90,14 @@ class TextTower:
     """
 
     def __init__(self, files: WeightFiles) -> None:
-        from tokenizers import Tokenizer
-
         tensors = files.tensors("text.safetensors")
+        self._row_of = tensors["row_of"]
         self._rows = tensors["rows"]
         self._scale = tensors["rows.scale"].astype(np.float32)
         self._map = dequantise(tensors, "map")
-        self._unknown: int = files.manifest["text"]["unknown_id"]
-        try:
-            self._tokenizer = Tokenizer.from_buffer(files.read("tokenizer.json"))
-        except ValueError as error:
-            raise ModelError(
-                f"the starter's tokenizer cannot be read: {error}; reinstall crossfind",
-                code="model_unavailable",
-            ) from error
+        self._pieces = Pieces(
+            files.read("tokenizer.json"), unknown_id=int(files.manifest["text"]["unknown_id"])
+        )
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Encode texts.
@@ -46,17 +108,12 @@ class TextTower:
         Returns:
             float32 [N, dim], any length; zero rows for texts without a known word.
         """
-        # A lone surrogate (half a character, as some file names have) cannot reach the tokenizer.
-        safe = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
-        encoded = self._tokenizer.encode_batch_fast(safe, add_special_tokens=False)
-        pieces = [e.ids[:_MAX_PIECES] for e in encoded]
-        counts = np.fromiter((len(p) for p in pieces), dtype=np.int64, count=len(pieces))
-        flat = np.fromiter(chain.from_iterable(pieces), dtype=np.int64, count=int(counts.sum()))
-        weights = self._scale[flat] * (flat != self._unknown)
+        flat, counts = self._pieces.split(texts)
         sums = np.zeros((len(texts), self._rows.shape[1]), dtype=np.float32)
         if len(flat):
+            rows = self._row_of[flat]
             filled = np.flatnonzero(counts)
             starts = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
-            values = self._rows[flat].astype(np.float32) * weights[:, None]
+            values = self._rows[rows].astype(np.float32) * self._scale[rows][:, None]
             sums[filled] = np.add.reduceat(values, starts, axis=0) / counts[filled][:, None]
         return np.asarray(sums @ self._map, dtype=np.float32)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from retrieval.encoders.starter import StarterEncoder
-from retrieval.encoders.starter_audio import blocks, log_mel, mel_filters
+from retrieval.encoders.starter_audio import (
+    blocks,
+    event_filters,
+    event_mel,
+    log_mel,
+    mel_filters,
+)
+from retrieval.encoders.starter_colour import COLOURS, colour_shares
 from retrieval.encoders.starter_files import dequantise, open_weights
 from retrieval.encoders.starter_head import Head, consensus
 from retrieval.errors import InputError, ModelError
@@ -40,7 +47,8 @@ def test_text_vector_is_the_mean_of_its_pieces_mapped_into_the_space(encoder):
     ids = tokenizer.encode("two small birds", add_special_tokens=False).ids
     assert len(ids) >= 3
     rows = dequantise(tensors, "rows")
-    expected = np.mean([rows[i] for i in ids], axis=0) @ dequantise(tensors, "map")
+    row_of = tensors["row_of"]
+    expected = np.mean([rows[row_of[i]] for i in ids], axis=0) @ dequantise(tensors, "map")
     found = encoder.encode(["two small birds"], modality="text")[0]
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=2e-5)
 
@@ -123,6 +131,74 @@ def test_a_short_sound_is_repeated_to_fill_a_block():
     cut = blocks(np.arange(3, dtype=np.float32)[:, None].repeat(96, 1))
     assert cut.shape == (1, 100, 96)
     assert cut[0, :7, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_event_mel_matches_the_half_rate_definition_computed_frame_by_frame():
+    rng = np.random.default_rng(4)
+    sound = rng.normal(0, 0.2, 40_000).astype(np.float32)
+    found = event_mel(sound, filters=event_filters())
+    scaled = sound.astype(np.float64) * 0.7 / np.abs(sound).max()
+    padded = np.concatenate([scaled[882:0:-1], scaled, scaled[-2:-884:-1]])
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1764) / 1764)
+    for frame in (0, 7, len(found) - 1):
+        cut = padded[frame * 882 : frame * 882 + 1764] * window
+        angles = np.outer(np.arange(1025), np.arange(1764)) * (-2j * np.pi / 4096)
+        power = np.abs(np.exp(angles) @ cut) ** 2 / 4
+        expected = np.log(event_filters() @ power + 2.2e-16)
+        np.testing.assert_allclose(found[frame], expected, atol=2e-3)
+
+
+def test_colour_shares_see_the_thing_and_not_its_plain_ground():
+    canvas = np.full((240, 240, 3), 255, np.uint8)
+    canvas[80:160, 80:160] = (20, 40, 220)
+    canvas[80:160, 80:100] = (230, 20, 20)
+    shares = dict(zip(COLOURS, colour_shares([canvas])[0], strict=True))
+    assert shares["blue"] == pytest.approx(0.75, abs=0.12)
+    assert shares["red"] == pytest.approx(0.25, abs=0.12)
+    assert shares["white"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((200, 20, 20), "red"),
+        ((250, 140, 10), "orange"),
+        ((245, 225, 30), "yellow"),
+        ((30, 150, 40), "green"),
+        ((30, 60, 200), "blue"),
+        ((130, 40, 170), "purple"),
+        ((250, 160, 190), "pink"),
+        ((110, 65, 30), "brown"),
+        ((15, 15, 15), "black"),
+        ((250, 250, 250), "white"),
+        ((128, 128, 128), "grey"),
+    ],
+)
+def test_a_plain_picture_has_the_colour_that_a_person_would_name(rgb, name):
+    shares = colour_shares([np.full((60, 60, 3), rgb, np.uint8)])[0]
+    assert COLOURS[int(shares.argmax())] == name
+
+
+def test_chinese_is_cut_into_the_longest_known_words(encoder):
+    elephant, sentence = encoder.encode(["大象", "大象。"], modality="text")
+    assert elephant @ sentence > 0.9
+    english = encoder.encode(["an elephant", "a teapot"], modality="text")
+    assert elephant @ english[0] > elephant @ english[1] + 0.3
+
+
+def test_nouns_of_other_languages_meet_their_english_ones(encoder):
+    pairs = {"una rana": "a frog", "un chien": "a dog", "eine Katze": "a cat", "perros": "dogs"}
+    foreign = encoder.encode(list(pairs), modality="text")
+    english = encoder.encode(list(pairs.values()), modality="text")
+    assert (foreign @ english.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_the_right_colour_of_a_drawing_comes_first(encoder):
+    red, green = (np.full((240, 240, 3), 255, np.uint8) for _ in range(2))
+    red[60:180, 60:180], green[60:180, 60:180] = (210, 25, 25), (30, 160, 40)
+    pictures = encoder.encode([red, green], modality="image")
+    asked = encoder.encode(["a red square", "a green square"], modality="text")
+    assert (asked @ pictures.T).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_head_is_two_layers_with_gelu():

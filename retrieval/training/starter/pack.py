@@ -60,7 +60,7 @@ def write_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     names = ("text.safetensors", "tokenizer.json", "image.onnx", "image.safetensors")
     files: dict[str, Any] = {}
-    for name in (*names, "audio.onnx", "audio.safetensors"):
+    for name in (*names, "audio.onnx", "events.onnx", "audio.safetensors"):
         data = (folder / name).read_bytes()
         files[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if name.endswith(".safetensors"):
