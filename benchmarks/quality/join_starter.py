@@ -39,7 +39,7 @@ from retrieval.training.join import JoinJob, join_models
 from retrieval.types import Loaded, Modality, Payload, Space
 
 _SHARPNESS = 24.0
-PROMPT = "the sound of {}"
+PROMPT = "{}"
 
 
 class PictureModel(Encoder):
