@@ -33,7 +33,7 @@ class Linear(Encoder):
         self,
         inputs: Sequence[Payload],
         *,
-        modality: Modality,
+        modality: Modality,  # noqa: ARG002
         space: Space,
     ) -> np.ndarray:
         self.batches.append(len(inputs))
