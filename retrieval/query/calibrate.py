@@ -41,9 +41,7 @@ _MAX_COMPARISONS = 4_000_000
 _FEWEST_QUERIES = 32
 # (query, part) directions in which centring measured better on data no choice was made with.
 _CENTRED: dict[str, frozenset[tuple[str, str]]] = {
-    "starter": frozenset(
-        {("text", "image"), ("text", "audio"), ("image", "audio"), ("audio", "image")}
-    ),
+    "starter": frozenset({("text", "audio"), ("audio", "image")}),
 }
 
 
