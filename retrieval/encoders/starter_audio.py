@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_files import WeightFiles, dequantise, session
-from retrieval.encoders.starter_head import Floats, Head, consensus, unit
+from retrieval.encoders.starter_head import Floats, Head, consensus, times, unit
 
 SAMPLE_RATE_HZ = 44_100
 _FRAME, _HOP, _N_MELS = 2048, 1024, 96
@@ -196,7 +196,7 @@ class AudioTower:
             float32 [N, dim].
         """
         seen = np.sqrt(np.maximum(feature, 0.0))
-        own = self._head.hidden(seen) @ self._classes.T + self._bias
+        own = times(self._head.hidden(seen), self._classes.T) + self._bias
         both = self._event_share * events - (1 - self._event_share) * np.logaddexp(0, -own)
         named, _ = consensus(both * self._sharpness, names=self._names)
         return np.asarray((1.0 - self._share) * unit(self._head(seen)) + self._share * named)

@@ -10,6 +10,7 @@ from retrieval.encoders.starter_files import Tensors, dequantise
 Floats = npt.NDArray[np.float32]
 
 _TOP = 20
+_ROWS = 16
 
 
 def unit(rows: Floats) -> Floats:
@@ -29,6 +30,32 @@ def unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
+def times(rows: Floats, matrix: Floats) -> Floats:
+    """Multiply so that a row's product does not depend on the rows beside it.
+
+    BLAS picks its kernel, and with it the order of the sums, by the number of rows; a file's vector
+    must be the same bits whatever batch it came in. So rows go in blocks of one fixed number.
+
+    Args:
+        rows: float32 [N, F].
+        matrix: float32 [F, D].
+
+    Returns:
+        float32 [N, D].
+
+    Example:
+        >>> times(np.ones((3, 2), np.float32), np.ones((2, 1), np.float32)).tolist()
+        [[2.0], [2.0], [2.0]]
+    """
+    out = np.empty((len(rows), matrix.shape[1]), dtype=np.float32)
+    for start in range(0, len(rows), _ROWS):
+        block = np.zeros((_ROWS, rows.shape[1]), dtype=np.float32)
+        n_rows = len(rows[start : start + _ROWS])
+        block[:n_rows] = rows[start : start + _ROWS]
+        out[start : start + n_rows] = (block @ matrix)[:n_rows]
+    return out
+
+
 class Head:
     """Two layers: normalised input -> hidden (GELU) -> the space.
 
@@ -44,11 +71,11 @@ class Head:
 
     def __call__(self, feature: Floats) -> Floats:
         """Map features float32 [N, F] to float32 [N, D]."""
-        return np.asarray(self.hidden(feature) @ self._w2 + self._b2, dtype=np.float32)
+        return np.asarray(times(self.hidden(feature), self._w2) + self._b2, dtype=np.float32)
 
     def hidden(self, feature: Floats) -> Floats:
         """Compute the first layer: features float32 [N, F] to float32 [N, H]."""
-        x = (feature - self._mean) / self._spread @ self._w1 + self._b1
+        x = times((feature - self._mean) / self._spread, self._w1) + self._b1
         # GELU by its tanh form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
         activated = 0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
         return np.asarray(activated, dtype=np.float32)
@@ -75,5 +102,5 @@ def consensus(logits: Floats, *, names: Floats) -> tuple[Floats, Floats]:
     if p.shape[1] > _TOP:
         floor = np.partition(p, -_TOP, axis=1)[:, -_TOP, None]
         p = np.where(p >= floor, p, 0.0)
-    named = unit(np.asarray(p @ names, dtype=np.float32))
+    named = unit(times(p.astype(np.float32), names.astype(np.float32)))
     return named, np.asarray(p.max(axis=1, keepdims=True), dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from retrieval.encoders.starter_colour import colour_shares
 from retrieval.encoders.starter_files import WeightFiles, dequantise, session
-from retrieval.encoders.starter_head import Head, consensus, unit
+from retrieval.encoders.starter_head import Head, consensus, times, unit
 from retrieval.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,9 +80,9 @@ class ImageTower:
             float32 [N, dim].
         """
         feature, colours = np.split(np.maximum(seen, 0.0), [self._classes.shape[1]], axis=1)
-        logits = (feature @ self._classes.T + self._bias) / self._temperature
+        logits = (times(feature, self._classes.T) + self._bias) / self._temperature
         named, sure = consensus(logits, names=self._names)
-        named = unit(named + self._tint * (colours @ self._colours))
+        named = unit(named + self._tint * times(colours, self._colours))
         low, high = self._share
         share = low + (high - low) * sure
         sent = np.concatenate([feature**self._power, np.sqrt(colours)], axis=1)

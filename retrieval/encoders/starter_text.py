@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_files import WeightFiles, dequantise
+from retrieval.encoders.starter_head import times
 from retrieval.errors import ModelError
 
 _MAX_PIECES = 256
@@ -116,4 +117,4 @@ class TextTower:
             starts = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
             values = self._rows[rows].astype(np.float32) * self._scale[rows][:, None]
             sums[filled] = np.add.reduceat(values, starts, axis=0) / counts[filled][:, None]
-        return np.asarray(sums @ self._map, dtype=np.float32)
+        return times(np.asarray(sums, dtype=np.float32), self._map)

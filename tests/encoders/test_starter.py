@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from retrieval.encoders.registry import open_encoder
 from retrieval.encoders.starter import StarterEncoder
 from retrieval.encoders.starter_audio import (
     blocks,
@@ -283,3 +284,20 @@ def test_a_text_query_loads_neither_torch_nor_onnxruntime():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_vector_does_not_depend_on_the_batch_it_came_in() -> None:
+    encoder = open_encoder("starter", threads=2)
+    rng = np.random.default_rng(3)
+    side = encoder.media.image_size_px
+    rate_hz = encoder.media.sample_rate_hz
+    inputs = {
+        "image": [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(7)],
+        "audio": [rng.normal(0, 0.1, int(rate_hz * s)).astype(np.float32) for s in (5, 3, 1, 4.2)],
+        "text": ["a dog", "a red parrot on a tree", "sea", "ein Hund"],
+    }
+    for modality, values in inputs.items():
+        whole = encoder.encode(values, modality=modality)
+        single = np.concatenate([encoder.encode([v], modality=modality) for v in values])
+        halves = [encoder.encode(half, modality=modality) for half in (values[:3], values[3:])]
+        assert whole.tobytes() == single.tobytes() == np.concatenate(halves).tobytes(), modality
