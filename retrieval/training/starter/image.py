@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_colour import COLOURS
 from retrieval.training.starter.corpus import Vectors
+
+if TYPE_CHECKING:
+    import torch
 
 PROMPTS = (
     "a {}",
@@ -144,12 +148,9 @@ def train_head(
     Args:
         pairs: what to learn from.
         classes: the trunk's classes.
-        n_epochs: passes.
-        batch_size: pictures a step.
-        n_prototypes: prototypes a step.
+        n_epochs, batch_size, n_prototypes: passes; pictures and prototypes a step.
         colour_chance: how often a picture is named with its colour.
-        hidden: width of the head.
-        dropout: of its hidden layer.
+        hidden, dropout: width of the head's inner layer, and its dropout.
         seed: of everything.
 
     Returns:
@@ -158,54 +159,85 @@ def train_head(
     import torch
     import torch.nn.functional as nnf
 
-    from retrieval.training.losses import Scale, infonce, positives_from
+    from retrieval.training.losses import Scale, infonce
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    seen = np.concatenate([np.sqrt(np.maximum(pairs.features, 0)), np.sqrt(pairs.colours)], axis=1)
-    n_features = pairs.features.shape[1]
-    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-3
-    spread[n_features:] = seen[:, n_features:].std() + 1e-3
-    inputs = torch.tensor(((seen - mean) / spread).astype(np.float32))
-    head = torch.nn.Sequential(
-        torch.nn.Linear(seen.shape[1], hidden),
-        torch.nn.GELU(approximate="tanh"),
-        torch.nn.Dropout(dropout),
-        torch.nn.Linear(hidden, pairs.texts.shape[2]),
-    )
+    inputs, mean, spread = _standardise(pairs)
+    head = _make_head(inputs.shape[1], hidden=hidden, n_out=pairs.texts.shape[2], dropout=dropout)
     scale = Scale()
-    groups_of = [
-        {"params": head.parameters(), "weight_decay": 0.05},
-        {"params": scale.parameters(), "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups_of, lr=1e-3)
-    n_steps = n_epochs * (len(inputs) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 1e-3, total_steps=n_steps + 1, pct_start=0.1
-    )
-    n_classes = len(classes.inputs)
+    learning = [*head.parameters(), *scale.parameters()]
+    optimiser = torch.optim.AdamW(learning, 1e-3, weight_decay=0.05)
+    n_steps = max(1, n_epochs * (len(inputs) // batch_size))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, n_steps + 1, pct_start=0.1)
     for _ in range(n_steps):
         at = rng.choice(len(inputs), batch_size, replace=False, p=pairs.chances)
-        texts = pairs.texts[at, rng.integers(N_VARIANTS, size=batch_size)].copy()
-        tinted = (rng.random(batch_size) < colour_chance) & pairs.coloured[at]
-        texts[tinted] = pairs.tinted[at][tinted]
-        drawn = rng.choice(n_classes, n_prototypes, replace=False)
+        drawn = rng.choice(len(classes.inputs), n_prototypes, replace=False)
+        texts, hard = _words(pairs, at, colour_chance=colour_chance, rng=rng)
         named = (classes.names if rng.random() < 0.6 else classes.kinds)[drawn]
-        stand_in = torch.zeros(n_prototypes, inputs.shape[1])
-        stand_in[:, :n_features] = torch.tensor(classes.inputs[drawn])
-        stand_in[:, n_features:] = inputs[at][rng.integers(batch_size, size=n_prototypes)][
-            :, n_features:
-        ]
-        anchors = nnf.normalize(head(torch.cat([inputs[at], stand_in])), dim=1)
-        targets = nnf.normalize(torch.tensor(np.concatenate([texts, named])).float(), dim=1)
-        hard = nnf.normalize(torch.tensor(pairs.mistinted[at][tinted]).float(), dim=1)
-        same = positives_from(torch.tensor(np.concatenate([pairs.groups[at], 10**6 + drawn])))
-        same = torch.cat([same, torch.zeros(len(same), len(hard), dtype=torch.bool)], dim=1)
-        loss = infonce(anchors, targets=targets, scale=scale, positives=same, hard_targets=hard)
+        seen = np.concatenate([inputs[at], _stand_ins(classes, drawn, inputs[at], rng)])
+        loss = infonce(
+            nnf.normalize(head(torch.tensor(seen)), dim=1),
+            targets=nnf.normalize(torch.tensor(np.concatenate([texts, named])).float(), dim=1),
+            scale=scale,
+            positives=_same(np.concatenate([pairs.groups[at], 10**6 + drawn]), n_hard=len(hard)),
+            hard_targets=nnf.normalize(torch.tensor(hard).float(), dim=1),
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    names = ("w1", "b1", "w2", "b2")
     learnt = [p.detach().numpy() for p in head.parameters()]
-    return TrainedHead({**dict(zip(names, learnt, strict=True)), "mean": mean, "spread": spread})
+    named_tensors = dict(zip(("w1", "b1", "w2", "b2"), learnt, strict=True))
+    return TrainedHead({**named_tensors, "mean": mean, "spread": spread})
+
+
+def _standardise(pairs: Pairs) -> tuple[Vectors, Vectors, Vectors]:
+    """Inputs of the head with mean 0 and spread 1; the colours share one spread."""
+    seen = np.concatenate([np.sqrt(np.maximum(pairs.features, 0)), np.sqrt(pairs.colours)], axis=1)
+    n_features = pairs.features.shape[1]
+    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+    spread[n_features:] = seen[:, n_features:].std() + 1e-3
+    return ((seen - mean) / spread).astype(np.float32), mean, spread
+
+
+def _make_head(n_in: int, *, hidden: int, n_out: int, dropout: float) -> torch.nn.Sequential:
+    import torch
+
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_in, hidden),
+        torch.nn.GELU(approximate="tanh"),
+        torch.nn.Dropout(dropout),
+        torch.nn.Linear(hidden, n_out),
+    )
+
+
+def _words(
+    pairs: Pairs, at: npt.NDArray[np.int64], *, colour_chance: float, rng: np.random.Generator
+) -> tuple[Vectors, Vectors]:
+    """One wording for each picture, some with their colour; and those with a wrong colour."""
+    texts = pairs.texts[at, rng.integers(N_VARIANTS, size=len(at))].copy()
+    tinted = (rng.random(len(at)) < colour_chance) & pairs.coloured[at]
+    texts[tinted] = pairs.tinted[at][tinted]
+    return texts, pairs.mistinted[at][tinted]
+
+
+def _stand_ins(
+    classes: Prototypes,
+    drawn: npt.NDArray[np.int64],
+    inputs: Vectors,
+    rng: np.random.Generator,
+) -> Vectors:
+    """Prototypes with the colours of some pictures, so that colours say nothing about them."""
+    n_features = classes.inputs.shape[1]
+    lent = inputs[rng.integers(len(inputs), size=len(drawn)), n_features:]
+    return np.concatenate([classes.inputs[drawn], lent], axis=1).astype(np.float32)
+
+
+def _same(groups: npt.NDArray[np.int64], *, n_hard: int) -> torch.Tensor:
+    import torch
+
+    from retrieval.training.losses import positives_from
+
+    same = positives_from(torch.tensor(groups))
+    return torch.cat([same, torch.zeros(len(same), n_hard, dtype=torch.bool)], dim=1)

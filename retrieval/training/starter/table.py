@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_text import Pieces
 from retrieval.training.starter.corpus import Lesson, Vectors
+
+if TYPE_CHECKING:
+    import torch
 
 ROW_DIM = 256
 
@@ -85,6 +88,7 @@ def train_table(
     lesson: Lesson,
     n_epochs: int,
     seed: int,
+    batch_size: int = 512,
 ) -> tuple[Table, float]:
     """Train the table by 1 - cosine to the teacher's vectors.
 
@@ -96,61 +100,87 @@ def train_table(
         lesson: all texts; every 40th is held out.
         n_epochs: passes.
         seed: of order and choice.
+        batch_size: texts a step.
 
     Returns:
         The table, and the mean cosine on the texts held out.
     """
     import torch
-    import torch.nn.functional as nnf
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tokenizer, tokens = make_tokenizer(base, words=words, tails=tails)
     row_of = rows_of(tokens)
-    pieces = Pieces(tokenizer.encode("utf-8"), unknown_id=1)
-    flat, counts = pieces.split(lesson.texts)
-    flat = row_of.astype(np.int64)[flat]
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    flat, counts = Pieces(tokenizer.encode("utf-8"), unknown_id=1).split(lesson.texts)
+    bags = Bags(row_of.astype(np.int64)[flat], counts)
     usable = np.flatnonzero(counts > 0)
     held, used = usable[::40], np.setdiff1d(usable, usable[::40])
-    known = dict(zip(alone[0], alone[1], strict=True))
-    first = np.zeros((int(row_of.max()) + 1, 384), dtype=np.float32)
-    for token, row in zip(tokens, row_of, strict=True):
-        if token in known and not first[row].any():
-            first[row] = known[token]
-    basis = np.linalg.svd(np.stack(list(known.values())), full_matrices=False)[2][:ROW_DIM]
-    seen = np.bincount(flat, minlength=len(first)) / max(1, len(flat))
-    scale = (1e-3 / (1e-3 + seen)).astype(np.float32)[:, None]
-    rows = torch.nn.Parameter(torch.tensor((first @ basis.T) * scale))
-    mapped = torch.nn.Parameter(torch.tensor(basis.copy()))
-    targets, weights = torch.tensor(lesson.targets), torch.tensor(lesson.weights)
-    anchors = torch.tensor(first)
+    first, rows, mapped = _start(tokens, row_of, alone=alone, bags=bags)
     anchored = torch.tensor(np.flatnonzero(np.abs(first).sum(1) > 0))
-    batch = 512
+    anchors, targets = torch.tensor(first), torch.tensor(lesson.targets)
+    weights = torch.tensor(lesson.weights)
     optimiser = torch.optim.Adam([{"params": [rows], "lr": 2e-3}, {"params": [mapped], "lr": 3e-4}])
-    n_steps = n_epochs * (len(used) // batch)
+    n_steps = max(1, n_epochs * (len(used) // batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
-
-    def cosines(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
-        ids = np.concatenate([flat[starts[i] : starts[i] + counts[i]] for i in chosen])
-        offsets = np.concatenate([[0], np.cumsum(counts[chosen])[:-1]])
-        bag = nnf.embedding_bag(torch.tensor(ids), rows, torch.tensor(offsets), mode="mean")
-        return nnf.cosine_similarity(bag @ mapped, targets[chosen])
-
-    for _ in range(n_epochs):
-        order = rng.permutation(used)
-        for start in range(0, len(order) - batch + 1, batch):
-            chosen = order[start : start + batch]
-            loss = (weights[chosen] * (1 - cosines(chosen))).mean()
-            some = anchored[torch.randint(0, len(anchored), (256,))]
-            alike = nnf.cosine_similarity(rows[some] @ mapped, anchors[some])
-            loss = loss + 0.4 * (1 - alike).mean()
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+    cosine = torch.nn.functional.cosine_similarity
+    for _ in range(n_steps):
+        chosen = rng.choice(used, min(batch_size, len(used)), replace=False)
+        close = cosine(bags.mean(rows, chosen) @ mapped, targets[chosen])
+        some = anchored[torch.randint(0, len(anchored), (256,))]
+        alike = cosine(rows[some] @ mapped, anchors[some])
+        loss = (weights[chosen] * (1 - close)).mean() + 0.4 * (1 - alike).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
     with torch.no_grad():
         rows[0] = 0.0
-        score = float(cosines(held).mean())
-    table = Table(tokenizer, row_of, rows.detach().numpy(), mapped.detach().numpy())
-    return table, score
+        score = float(cosine(bags.mean(rows, held) @ mapped, targets[held]).mean())
+    return Table(tokenizer, row_of, rows.detach().numpy(), mapped.detach().numpy()), score
+
+
+class Bags:
+    """The rows that each text is the mean of.
+
+    Args:
+        flat: int64 [P], rows of all texts one after the other.
+        counts: int64 [N], how many each text has.
+    """
+
+    def __init__(self, flat: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        self.flat = flat
+        self._counts = counts
+        self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+
+    def mean(self, rows: torch.Tensor, chosen: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Average the rows of the chosen texts: float32 [len(chosen), 256]."""
+        import torch
+
+        spans = [slice(self._starts[i], self._starts[i] + self._counts[i]) for i in chosen]
+        ids = np.concatenate([self.flat[span] for span in spans])
+        offsets = np.concatenate([[0], np.cumsum(self._counts[chosen])[:-1]])
+        return torch.nn.functional.embedding_bag(
+            torch.tensor(ids), rows, torch.tensor(offsets), mode="mean"
+        )
+
+
+def _start(
+    tokens: list[str],
+    row_of: npt.NDArray[np.int32],
+    *,
+    alone: tuple[list[str], Vectors],
+    bags: Bags,
+) -> tuple[Vectors, torch.nn.Parameter, torch.nn.Parameter]:
+    """Start rows at the teacher's vector of the token alone, shorter where it is frequent."""
+    import torch
+
+    known = dict(zip(alone[0], alone[1], strict=True))
+    first = np.zeros((int(row_of.max()) + 1, alone[1].shape[1]), dtype=np.float32)
+    for token, row in zip(tokens, row_of, strict=True):
+        if token.removeprefix("##") in known and not first[row].any():
+            first[row] = known[token.removeprefix("##")]
+    basis = np.linalg.svd(np.stack(list(known.values())), full_matrices=False)[2][:ROW_DIM]
+    seen = np.bincount(bags.flat, minlength=len(first)) / max(1, len(bags.flat))
+    scale = (1e-3 / (1e-3 + seen)).astype(np.float32)[:, None]
+    rows = torch.nn.Parameter(torch.tensor((first @ basis.T) * scale))
+    return first, rows, torch.nn.Parameter(torch.tensor(basis.copy()))
