@@ -142,8 +142,8 @@ def train_head(
 ) -> TrainedHead:
     """Train features^0.5 and sqrt(colours) towards their texts with symmetric InfoNCE.
 
-    Pictures of one title are no negatives of each other; a picture named with its colour has the
-    same words with a wrong colour as a hard negative; each batch also has prototypes.
+    Pictures of one title are no negatives of each other; a colour that is named brings the same
+    words with a wrong colour as a hard negative; each batch also has prototypes.
 
     Args:
         pairs: what to learn from.
@@ -166,8 +166,7 @@ def train_head(
     inputs, mean, spread = _standardise(pairs)
     head = _make_head(inputs.shape[1], hidden=hidden, n_out=pairs.texts.shape[2], dropout=dropout)
     scale = Scale()
-    learning = [*head.parameters(), *scale.parameters()]
-    optimiser = torch.optim.AdamW(learning, 1e-3, weight_decay=0.05)
+    optimiser = torch.optim.AdamW([*head.parameters(), *scale.parameters()], weight_decay=0.05)
     n_steps = max(1, n_epochs * (len(inputs) // batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, n_steps + 1, pct_start=0.1)
     for _ in range(n_steps):
@@ -187,9 +186,7 @@ def train_head(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    learnt = [p.detach().numpy() for p in head.parameters()]
-    named_tensors = dict(zip(("w1", "b1", "w2", "b2"), learnt, strict=True))
-    return TrainedHead({**named_tensors, "mean": mean, "spread": spread})
+    return TrainedHead({**_tensors(head), "mean": mean, "spread": spread})
 
 
 def _standardise(pairs: Pairs) -> tuple[Vectors, Vectors, Vectors]:
@@ -210,6 +207,11 @@ def _make_head(n_in: int, *, hidden: int, n_out: int, dropout: float) -> torch.n
         torch.nn.Dropout(dropout),
         torch.nn.Linear(hidden, n_out),
     )
+
+
+def _tensors(head: torch.nn.Sequential) -> dict[str, Vectors]:
+    learnt = [p.detach().numpy() for p in head.parameters()]
+    return dict(zip(("w1", "b1", "w2", "b2"), learnt, strict=True))
 
 
 def _words(
