@@ -6,7 +6,7 @@ For a query q and parts x of one modality, with a sample of the stored parts:
     confidence = 1 / (1 + exp(-1.702 (score - B) / T))
                               B, T: median and robust spread of the best score of random queries
 1.702 makes the logistic follow the normal distribution, so confidence is about the share of
-random queries whose best hit is worse. Mixed lists are ordered by evidence, which, unlike
+random queries whose best hit is worse. AND and OR are ordered by evidence, which, unlike
 cosines, is comparable between modalities. Confidence does not use z: where the thing wanted is
 common in a store, the spread of just that query is large (AUROC of present against absent
 labels .43 with z, .95 with the score; benchmarks/quality/calibration.py).

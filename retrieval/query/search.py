@@ -15,7 +15,7 @@ from retrieval.query.calibrate import MIN_PARTS, Calibrator, confidence
 from retrieval.query.expression import stored_ids, terms
 from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
-from retrieval.query.plan import Leg, LoadWide, expression_of, leaves, plan_query
+from retrieval.query.plan import Leaf, Leg, LoadWide, expression_of, leaves, plan_query
 from retrieval.query.rank import Best, Found, search_leg
 from retrieval.query.where import parse_where
 from retrieval.types import Hit, Modality, Query
@@ -74,21 +74,33 @@ def search(
         for leg in legs
     ]
     calibrated = [_is_calibrated(leg) for leg in legs]
-    hits = _hits(_fuse(found, calibrated)[: query.k], reader)
+    plain = all(isinstance(leg.tree, Leaf) for leg in legs)
+    hits = _hits(_fuse(found, calibrated, plain=plain)[: query.k], reader)
     return _confident(hits, query)
 
 
-def _fuse(found: list[Best], calibrated: list[bool]) -> list[tuple[Found, float | None]]:
-    """Merge calibrated lists by evidence; lists that cannot be compared with them by rank."""
+def _fuse(
+    found: list[Best], calibrated: list[bool], *, plain: bool
+) -> list[tuple[Found, float | None]]:
+    """Merge calibrated lists; lists that cannot be compared with them join by rank.
+
+    The lists of a plain query merge by confidence, which within one list rises with the score, so
+    that the merged list falls in confidence. Sureness is confidence before it saturates at 1. The
+    lists of AND and OR merge by the evidence that their own order was made with.
+    """
+
+    def weight(one: Found) -> float:
+        return one.sureness if plain else one.evidence
+
     merged: Best = {}
     for best, known in zip(found, calibrated, strict=True):
         for item_id, one in best.items() if known else ():
             before = merged.get(item_id)
-            if before is None or one.evidence > before.evidence:
+            if before is None or weight(one) > weight(before):
                 merged[item_id] = one
-    merged = dict(sorted(merged.items(), key=lambda entry: (-entry[1].evidence, entry[0])))
-    plain = [best for best, known in zip(found, calibrated, strict=True) if not known]
-    lists = [merged, *plain] if merged else plain
+    merged = dict(sorted(merged.items(), key=lambda entry: (-weight(entry[1]), entry[0])))
+    others = [best for best, known in zip(found, calibrated, strict=True) if not known]
+    lists = [merged, *others] if merged else others
     order = fuse_ranks([list(best) for best in lists])
     first = {id_: (one, best is merged) for best in reversed(lists) for id_, one in best.items()}
     return [

@@ -87,12 +87,11 @@ def test_confidence_compares_with_the_best_scores_of_the_bank(
     assert np.allclose([h.confidence for h in hits], sure, atol=2e-3)
 
 
-def test_a_mixed_list_is_ordered_by_evidence_and_each_kind_by_cosine(engine: Engine) -> None:
+def test_a_mixed_list_is_ordered_by_confidence_and_each_kind_by_cosine(engine: Engine) -> None:
     hits = engine.search("red", k=110, where="modality != 'audio'")
-    query = engine.encoder.encode(["red"], modality="text")[0]
-    null = {m: slow(engine, query, m)[1:] for m in ("image", "text")}
-    evidence = [(h.z - null[h.modality][0]) / null[h.modality][1] for h in hits]  # type: ignore[operator]
-    assert np.all(np.diff(evidence) <= 1e-3 * np.abs(evidence[:-1]) + 1e-3)
+    confidences = [h.confidence for h in hits if h.confidence is not None]
+    assert len(confidences) == len(hits)
+    assert confidences == sorted(confidences, reverse=True)
     for modality in ("image", "text"):
         scores = [h.score for h in hits if h.modality == modality]
         assert len(scores) > 30
