@@ -18,6 +18,7 @@ from retrieval.media.wire import SHARED_BYTES, pack_header, pack_loaded, read_he
 from retrieval.types import MediaSpec
 
 _MAX_OPEN_FILES = 64
+_NICE = 10  # the encoder's threads wait for each other: a decoder must not hold one of them up
 _SPARE_S = 5  # the parent's clock strikes first; ours is for a parent that is gone
 
 Buffers = list[bytes | memoryview]
@@ -27,6 +28,7 @@ def main() -> None:
     """Serve jobs until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    os.nice(_NICE)
     out = _claim_stdout()
     config = read_header(_read_into)
     spec = MediaSpec(**config["spec"])  # type: ignore[arg-type]
