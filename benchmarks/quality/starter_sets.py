@@ -18,7 +18,7 @@ from retrieval.media.image import fit_image, load_image, to_rgb
 from retrieval.media.load import load_file
 from retrieval.media.scan import scan
 from retrieval.training.starter.sources import openclipart
-from retrieval.types import MediaSpec, Modality
+from retrieval.types import Failure, MediaSpec, Modality
 
 Pixels = npt.NDArray[np.uint8]
 LANGUAGES = {"zh": "zh_CN", "es": "es", "fr": "fr", "de": "de"}
@@ -50,7 +50,7 @@ def stamps(folder: Path) -> list[Stamp]:
         if "symbols" in text.relative_to(folder).parts:
             continue
         lines = text.read_text(encoding="utf-8", errors="replace").split("\n")
-        named = dict(m.groups() for line in lines if (m := re.match(r"([\w@]+)\.utf8=(.*)", line)))
+        named = {m[1]: m[2] for line in lines if (m := re.match(r"([\w@]+)\.utf8=(.*)", line))}
         others = {k: named[v].strip() for k, v in LANGUAGES.items() if named.get(v, "").strip()}
         for suffix in (".png", ".svg"):
             picture = text.with_suffix(suffix)
@@ -76,8 +76,8 @@ def draw(svg: bytes, *, spec: MediaSpec) -> Pixels:
     return load_image(done.stdout, format="png", spec=spec).parts[0].payload  # type: ignore[return-value]
 
 
-def _refuse(path: str, reason: str) -> None:
-    raise FileNotFoundError(f"{path}: {reason}")
+def _refuse(failure: Failure) -> None:
+    raise FileNotFoundError(f"{failure.path}: {failure.reason}")
 
 
 def sounds_of(path: Path, *, spec: MediaSpec) -> npt.NDArray[np.float32]:
