@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib import import_module
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -57,24 +54,6 @@ def heads(as_json: bool, **typed: object) -> None:
         _print_report(report, as_json=as_json)
     if report.path is None:
         raise click.exceptions.Exit(1)
-
-
-@command.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with the data; see the recipe."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-@json_option
-def starter(out: Path, data: Path | None, seed: int, as_json: bool) -> None:
-    """Train the starter model again, from its recipe.
-
-    \b
-    crossfind train starter --out weights/
-    """
-    # By name: the recipe's data preparation is a package of its own that few installations run.
-    report = import_module("retrieval.training.starter").run(out=out, data=data, seed=seed)
-    print_json(report) if as_json else print_table(asdict(report))
 
 
 @contextmanager
