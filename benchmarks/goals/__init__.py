@@ -1,0 +1,1 @@
+"""The goals of the index layer, one module each: `goal_NN.run(options) -> rows`."""
