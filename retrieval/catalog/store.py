@@ -125,7 +125,10 @@ def _check_file(path: Path) -> None:
         raise CatalogDamagedError(
             f"{path} is missing; restore it from a backup, or delete the store and build again"
         ) from error
-    if magic != b"SQLite format 3\x00":
+    # A power cut may tear the first page in the middle of a commit; SQLite mends it from the journal.
+    journal = path.with_name(f"{path.name}-journal")
+    is_torn = journal.exists() and journal.stat().st_size > 0
+    if magic != b"SQLite format 3\x00" and not is_torn:
         raise CatalogDamagedError(
             f"{path} is not a SQLite database; restore it from a backup, "
             "or move the store away and build again"
