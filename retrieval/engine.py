@@ -172,6 +172,7 @@ class Engine:
         modality: str | None = None,
         where: str = "",
         min_confidence: float = 0.0,
+        offset: int = 0,
     ) -> list[Hit]:
         """Find the items nearest to a query.
 
@@ -182,6 +183,7 @@ class Engine:
             modality: image, audio, text, video, or None for any.
             where: a condition on the items' fields, e.g. `width_px > 800 AND format = 'jpeg'`.
             min_confidence: hits below are left out, 0 to 1.
+            offset: how many of the best are passed over; the next page of a list.
 
         Returns:
             At most k hits, best first, ties by id.
@@ -191,8 +193,9 @@ class Engine:
             BadMediaError: the query file cannot be used.
         """
         wanted = make_query(
-            query, k=k, modality=modality, where=where, min_confidence=min_confidence
-        )
+            query, k=k, modality=modality, where=where, min_confidence=min_confidence,
+            offset=offset,
+        )  # fmt: skip
         with self._reading() as (reader, generation):
             return search(
                 wanted,

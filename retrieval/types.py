@@ -236,6 +236,7 @@ class Query:
         expression: of a composed query.
         where: a condition on the items' fields, see `retrieval.query.where`; empty for none.
         min_confidence: hits below are left out, in [0, 1]; 0 keeps all.
+        offset: how many of the best are passed over; `k + offset` is at most 10,000.
     """
 
     value: str
@@ -245,6 +246,7 @@ class Query:
     expression: Expression | None = None
     where: str = ""
     min_confidence: float = 0.0
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

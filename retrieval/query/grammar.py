@@ -13,6 +13,8 @@ from retrieval.query.parse import looks_composed, parse
 from retrieval.types import MODALITIES, Either, Every, Expression, Modality, Query, Sum, Term
 
 MAX_K = 1000
+MAX_DEPTH = 10_000
+"""Most of k + offset: how deep a list can be paged."""
 _STORED = re.compile(r"#(\d{1,18})")
 
 
@@ -23,6 +25,7 @@ def make_query(
     modality: str | None,
     where: str = "",
     min_confidence: float = 0.0,
+    offset: int = 0,
 ) -> Query:
     """Make a Query from what Python code gives.
 
@@ -32,9 +35,10 @@ def make_query(
         modality: of the items wanted; None or `any` for all.
         where: a condition on the items' fields; empty for none.
         min_confidence: hits below are left out, 0 to 1.
+        offset: how many of the best are passed over.
 
     Raises:
-        UsageError: `empty_query`, `bad_k`, `bad_modality` or `bad_confidence`.
+        UsageError: `empty_query`, `bad_k`, `bad_offset`, `bad_modality` or `bad_confidence`.
 
     Example:
         >>> make_query("a red parrot", k=5, modality="image").kind
@@ -42,6 +46,11 @@ def make_query(
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise UsageError(f"k is {k!r}; it must be a whole number from 1 to {MAX_K}", code="bad_k")
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= MAX_DEPTH - k:
+        raise UsageError(
+            f"k is {k} and offset {offset!r}; together they must be at most {MAX_DEPTH}",
+            code="bad_offset",
+        )
     if isinstance(min_confidence, bool) or not (
         isinstance(min_confidence, int | float) and 0 <= min_confidence <= 1
     ):
@@ -58,6 +67,7 @@ def make_query(
         expression=value if isinstance(value, Term | Sum | Every | Either) else None,
         where=where,
         min_confidence=float(min_confidence),
+        offset=offset,
     )
 
 

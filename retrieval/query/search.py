@@ -65,7 +65,7 @@ def search(
     found = [
         search_leg(
             leg,
-            k=query.k,
+            k=query.offset + query.k,
             reader=reader,
             generation=generation,
             allowed=_both(_allowed(leg, query, reader=reader, generation=generation), filtered),
@@ -75,7 +75,8 @@ def search(
     ]
     calibrated = [_is_calibrated(leg) for leg in legs]
     plain = all(isinstance(leg.tree, Leaf) for leg in legs)
-    hits = _hits(_fuse(found, calibrated, plain=plain)[: query.k], reader)
+    page = _fuse(found, calibrated, plain=plain)[query.offset : query.offset + query.k]
+    hits = _hits(page, reader, first_rank=query.offset + 1)
     return _confident(hits, query)
 
 
@@ -170,7 +171,7 @@ def _confident(hits: list[Hit], query: Query) -> list[Hit]:
     return [hit for hit in hits if (hit.confidence or 0.0) >= query.min_confidence]
 
 
-def _hits(found: list[tuple[Found, float | None]], reader: Reader) -> list[Hit]:
+def _hits(found: list[tuple[Found, float | None]], reader: Reader, *, first_rank: int) -> list[Hit]:
     items = reader.items([one.part.item_id for one, _ in found])
     return [
         Hit(
@@ -187,5 +188,5 @@ def _hits(found: list[tuple[Found, float | None]], reader: Reader) -> list[Hit]:
             z=one.z,
             confidence=sure,
         )
-        for rank, (one, sure) in enumerate(found, start=1)
+        for rank, (one, sure) in enumerate(found, start=first_rank)
     ]

@@ -156,3 +156,17 @@ def test_an_unknown_item_and_a_bad_query_file_are_named(engine: Engine, world: P
 def test_an_empty_store_answers_with_nothing(engine: Engine) -> None:
     assert engine.search("red") == []
     assert engine.status().n_parts == 0
+
+
+def test_pages_of_a_list_join_to_the_whole_list(engine: Engine, world: Path) -> None:
+    engine.add(world)
+    whole = engine.search("a red day", k=8)
+    pages = [engine.search("a red day", k=3, offset=offset) for offset in (0, 3, 6)]
+    assert [hit for page in pages for hit in page] == whole
+    assert engine.search("a red day", k=3, offset=8) == []
+
+
+def test_a_page_too_deep_is_refused(engine: Engine) -> None:
+    with pytest.raises(UsageError, match="at most 10000") as caught:
+        engine.search("red", k=1000, offset=9001)
+    assert caught.value.code == "bad_offset"
