@@ -160,10 +160,10 @@ def test_an_empty_store_answers_with_nothing(engine: Engine) -> None:
 
 def test_pages_of_a_list_join_to_the_whole_list(engine: Engine, world: Path) -> None:
     engine.add(world)
-    whole = engine.search("a red day", k=8)
+    whole = engine.search("a red day", k=9)
     pages = [engine.search("a red day", k=3, offset=offset) for offset in (0, 3, 6)]
     assert [hit for page in pages for hit in page] == whole
-    assert engine.search("a red day", k=3, offset=8) == []
+    assert engine.search("a red day", k=3, offset=9) == []
 
 
 def test_a_page_too_deep_is_refused(engine: Engine) -> None:
