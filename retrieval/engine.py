@@ -18,7 +18,8 @@ from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
-from retrieval.errors import ModelError, NotFoundError
+from retrieval.engine_open import locate, open_catalog
+from retrieval.errors import ModelError
 from retrieval.garbage import collect_garbage
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
@@ -28,7 +29,7 @@ from retrieval.query.grammar import make_query
 from retrieval.query.search import search
 from retrieval.remove import remove, resolve_item
 from retrieval.status import Status, read_status
-from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
+from retrieval.store import Store
 from retrieval.types import Expression, Failure, Hit, Item, Loaded, MediaSpec
 from retrieval.verify import VerifyReport, verify
 
@@ -57,6 +58,7 @@ class Engine:
         self._settings = settings
         self._model = model
         self._generation: Generation | None = None
+        self._is_held = False
         self._guard = RLock()
 
     @classmethod
@@ -85,8 +87,8 @@ class Engine:
         """
         settings = settings or load_settings()
         explicit = os.fspath(path) if path is not None else settings.store
-        store = _locate(explicit, create=create)
-        catalog = _open_catalog(store, settings.catalog)
+        store = locate(explicit, create=create)
+        catalog = open_catalog(store, url=settings.catalog)
         name = canonical_name(model) if model else None
         engine = cls(store=store, catalog=catalog, settings=settings, model=name)
         try:
@@ -268,6 +270,31 @@ class Engine:
         with self.store.lock():
             return drop_old(self._catalog, store=self.store)
 
+    def reload(self) -> int:
+        """Serve the newest generation, opened and warmed beside the one that serves till then.
+
+        From the first call on searches no longer look for a newer generation: a server calls this
+        from a thread of its own, and no request waits for files to be read.
+
+        Returns:
+            The generation that serves now.
+        """
+        self._is_held = True
+        with self._catalog.reading() as reader:
+            number = reader.generation()
+            if self._generation is None or self._generation.number != number:
+                opened = open_generation(reader.snapshot(), store=self.store)
+                self._warm(opened, reader)
+                with self._guard:
+                    self._generation = opened
+                    self._forget_other_model(reader)
+        return number
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation that the last search saw; 0 before the first."""
+        return self._generation.number if self._generation else 0
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """List what the last search found damaged, and what to do about it."""
@@ -298,6 +325,16 @@ class Engine:
     def _loader(self) -> Loader:
         return self._new_loader(1)
 
+    def _warm(self, generation: Generation, reader: Reader) -> None:
+        """Read what a search will need: the model, the vectors, how scores are spread."""
+        prints = {space.fingerprint for space in reader.spaces()}
+        if not prints or prints & {space.fingerprint for space in self.encoder.spaces}:
+            query = make_query("warm", k=1, modality=None)
+            search(
+                query, reader=reader, generation=generation, encoder=self.encoder,
+                loader=self._loader,
+            )  # fmt: skip
+
     def _load_wide(self, path: Path) -> Loaded:
         with self._new_loader(1, spec=wide_spec(self.encoder.media)) as loader:
             return loader.load(find_file(path))
@@ -316,7 +353,8 @@ class Engine:
         """Open the newest generation; the one before is kept as long as it is the newest."""
         with self._catalog.reading() as reader:
             with self._guard:
-                if self._generation is None or self._generation.number != reader.generation():
+                is_new = self._generation and self._generation.number != reader.generation()
+                if self._generation is None or (is_new and not self._is_held):
                     self._generation = open_generation(reader.snapshot(), store=self.store)
                     self._forget_other_model(reader)
                 generation = self._generation
@@ -343,22 +381,3 @@ class Engine:
                 "name a new store with --store",
                 code="space_mismatch",
             )
-
-
-def _locate(explicit: str, *, create: bool) -> Store:
-    """Find the store, or make it: where it is named, else in the working directory."""
-    try:
-        return open_store(find_store(Path.cwd(), explicit=explicit))
-    except NotFoundError:
-        if not create:
-            raise
-    return create_store(Path(explicit or STORE_NAME).expanduser().absolute())
-
-
-def _open_catalog(store: Store, url: str) -> Catalog:
-    """Open a store's catalog; an empty store gets one, under the writer lock."""
-    if not url and not store.catalog_path.exists():
-        with store.lock():
-            if not any(store.segments.iterdir()) and not store.catalog_path.exists():
-                Catalog.create(store.catalog_path, uuid=store.uuid, tmp=store.tmp)
-    return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))

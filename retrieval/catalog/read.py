@@ -323,6 +323,16 @@ class Reader:
         totals["parts"] = int(self._connection.execute(n_parts).scalar_one())
         return totals
 
+    def facets(self, condition: Condition | None) -> dict[str, dict[str, int]]:
+        """Count the items that fit a condition (all, without one) by modality and by format."""
+        clause = sa.true() if condition is None else to_sql(condition)
+        found: dict[str, dict[str, int]] = {}
+        for name, column in (("modality", ItemRow.modality), ("format", ItemRow.format)):
+            counted = sa.select(column, sa.func.count()).where(clause).group_by(column)
+            rows = self._connection.execute(counted.order_by(column))
+            found[name] = {str(value): int(n) for value, n in rows}
+        return found
+
     def failures(self) -> list[Failure]:
         """List the bad files, in order of their paths."""
         rows = self._connection.execute(
