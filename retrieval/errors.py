@@ -5,6 +5,7 @@ CrossfindError
 │   └── NotFoundError     no such store, item or model                    exit 2
 ├── BadMediaError         one file cannot be used; the run goes on        exit 3
 ├── CatalogDamagedError   the catalog is not what was written             exit 4
+├── BusyError             more is asked for at once than can be done       exit 5
 ├── ModelError            model absent, unsafe, altered or mismatched     exit 7
 ├── StoppedError          the user stopped the run; it can be resumed     exit 130
 │   └── TerminatedError   the system did                                  exit 143
@@ -27,6 +28,7 @@ from index.errors import (
 __all__ = [
     "BackendMissingError",
     "BadMediaError",
+    "BusyError",
     "CatalogDamagedError",
     "CrossfindError",
     "DamagedError",
@@ -63,6 +65,14 @@ class BadMediaError(CrossfindError):
     default_code = "bad_media"
     exit_code = 3
     http_status = 422
+
+
+class BusyError(CrossfindError):
+    """More is asked for at once than can be done; the same again, a little later, is fine."""
+
+    default_code = "busy"
+    exit_code = 5
+    http_status = 503
 
 
 class CatalogDamagedError(DamagedError):

@@ -149,8 +149,7 @@ class Encoder(ABC):
         self, inputs: Sequence[Payload], *, modality: Modality
     ) -> Iterator[tuple[slice, Sequence[Payload]]]:
         """Check all inputs, then cut them into batches, each with its rows."""
-        for position, value in enumerate(inputs):
-            _check(value, modality=modality, position=position)
+        check_inputs(inputs, modality=modality)
         step = max(1, self.batch_size.get(modality, 32))
         for start in range(0, len(inputs), step):
             yield slice(start, start + step), inputs[start : start + step]
@@ -185,8 +184,20 @@ class Encoder(ABC):
         """Give back what the model holds."""
 
 
+def check_inputs(inputs: Sequence[Payload], *, modality: Modality) -> None:
+    """Refuse inputs whose type or shape does not fit their modality.
+
+    Args:
+        inputs, modality: see `Encoder.encode`.
+
+    Raises:
+        InputError: names the first of them, by its position (`bad_payload`).
+    """
+    for position, value in enumerate(inputs):
+        _check(value, modality=modality, position=position)
+
+
 def _check(value: Payload, *, modality: Modality, position: int) -> None:
-    """Refuse an input whose type or shape does not fit its modality."""
     if modality == "text":
         good = isinstance(value, str)
     elif modality == "image":
