@@ -22,11 +22,7 @@ from index.ids import IdTable
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 DEFAULT_PARAMETERS = SearchParameters()
-KINDS_OF_PARAMETER = (
-    ("ef_search", ("hnsw",)),
-    ("n_probes", ("ivf", "ivf_fastscan")),
-    ("k_factor", ("fastscan", "ivf_fastscan")),
-)
+EFFORTS = ("ef_search", "n_probes", "k_factor")
 
 
 class Index(ABC):
@@ -156,6 +152,11 @@ class Index(ABC):
     def __len__(self) -> int:
         return self._table.n_live
 
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        """Name the search parameters that have an effect on this kind, the coarse one first."""
+        return ()
+
     def close(self) -> None:
         """Let go of the memory; any later use is refused. May be called twice."""
         with self._guard.change():
@@ -197,9 +198,9 @@ class Index(ABC):
 
     def _check_parameters(self, parameters: SearchParameters) -> None:
         """Refuse parameters that this kind would ignore, and values below 1."""
-        for name, kinds in KINDS_OF_PARAMETER:
+        for name in EFFORTS:
             value = getattr(parameters, name)
-            if value is not None and self.kind not in kinds:
+            if value is not None and name not in self.efforts:
                 raise InputError(
                     f"{name} has no effect on an index of kind {self.kind}; leave it out",
                     code="bad_parameter",

@@ -6,17 +6,20 @@ none of them leaves this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
-from index.base import Index
+from index.base import Index, check_new_ids
 from index.checks import check_ids, check_unique, check_vectors
+from index.coded import SPARE, CodedKind, drop_dead
 from index.errors import InputError
-from index.faiss_kinds import Core, FaissKind, TrainedKind
-from index.fastscan import SPARE, FastScanKind, drop_dead
+from index.faiss_kinds import Core, FaissKind, TrainedKind, Value
+from index.faiss_plain import IvfKind
 from index.kinds import KINDS
+from index.mapped_lists import MappedLists
+from index.row_blocks import RowBlock
 from index.scan import Block, scan
 from index.topk import Candidates, pair_scores, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
@@ -33,10 +36,14 @@ class FaissIndex(Index):
     Args:
         dim: length of a vector.
         kind: `flat` (exact), `hnsw` (graph), `ivf` (lists), `fastscan` (4-bit codes, all of them
-            compared, the best scored again) or `ivf_fastscan` (such codes in lists). The last
-            three learn from their first vectors unless `train` is called before.
-        parameters: of the kind. hnsw: m, ef_construction, ef_search. ivf: n_lists, n_probes, seed.
-            fastscan: m (codes; 0: dim / 2), k_factor, n_train. ivf_fastscan: all of the last two.
+            compared, the best scored again), `ivf_fastscan`, `ivf_rabitq` (such codes in lists) or
+            `factory` (what faiss makes of a string). All but the first two learn from their first
+            vectors unless `train` is called before.
+        parameters: of the kind. flat, hnsw, ivf: dtype (float32 or float16). hnsw: m,
+            ef_construction, ef_search. ivf: n_lists, n_probes, seed. Kinds of codes: rows (where
+            the vectors stand that decide: float32 or float16 in memory, or mapped), k_factor,
+            n_train; fastscan: m (codes; 0: dim / 2); ivf_*: n_lists, n_probes, seed; ivf_rabitq:
+            n_bits; factory: factory, n_probes, ef_search, seed.
 
     Raises:
         InputError: an unknown kind, or a parameter unknown to the kind or outside its limits.
@@ -49,7 +56,7 @@ class FaissIndex(Index):
         [[10]]
     """
 
-    def __init__(self, dim: int, *, kind: str = "flat", **parameters: int) -> None:
+    def __init__(self, dim: int, *, kind: str = "flat", **parameters: Value) -> None:
         super().__init__(dim)
         if kind not in KINDS:
             raise InputError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
@@ -58,9 +65,23 @@ class FaissIndex(Index):
         self._live_selector: object = None
 
     @property
-    def parameters(self) -> Mapping[str, int]:
+    def parameters(self) -> Mapping[str, Value]:
         """Every parameter of the kind, defaults filled in."""
         return dict(self._back.parameters)
+
+    @property
+    def factory(self) -> str:
+        """The index in faiss's own words."""
+        return self._back.factory()
+
+    @property
+    def outside(self) -> tuple[RowBlock, ...]:
+        """The blocks whose rows decide, where they stand outside of faiss."""
+        return tuple(self._back.outside) if isinstance(self._back, CodedKind) else ()
+
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        return self._back.efforts()
 
     @property
     def is_trained(self) -> bool:
@@ -133,22 +154,61 @@ class FaissIndex(Index):
         *,
         dim: int,
         kind: str,
-        parameters: Mapping[str, int],
+        parameters: Mapping[str, Value],
         ids: Ids,
         live: Mask,
+        outside: Sequence[RowBlock] = (),
     ) -> FaissIndex:
-        """Rebuild from what `frozen` gave.
+        """Rebuild from what `frozen` and `outside` gave.
 
         Raises:
             InputError: the parts do not fit together.
         """
         ix = cls(dim, kind=kind, **parameters)
         ix._back.adopt(core)
-        if core.ntotal != len(ids):
-            raise InputError(f"faiss holds {core.ntotal} vectors for {len(ids)} ids")
+        if isinstance(ix._back, CodedKind):
+            for block in outside:
+                ix._back.outside.append(block)
+        n_outside = sum(block.n for block in ix.outside)
+        if core.ntotal != len(ids) or n_outside not in (0, core.ntotal):
+            raise InputError(
+                f"faiss holds {core.ntotal} vectors for {len(ids)} ids and {n_outside} rows"
+            )
         check_unique(check_ids(ids[live]))
         ix._table.restore(ids, live)
         return ix
+
+    def add_block(self, block: RowBlock, *, ids: Ids) -> None:
+        """Index rows that stay where they are, for codes whose `rows` are `mapped`.
+
+        Args:
+            block: unit rows once widened; checked by who wrote them; must not change.
+            ids: int64 [block.n], none negative, none twice, none in use.
+
+        Raises:
+            InputError: a rule above is broken, the index is not trained, or keeps its own rows.
+        """
+        check_new_ids(ids, n_vectors=block.n)
+        back = self._back
+        if not isinstance(back, CodedKind) or not back.is_mapped or block.dim != self.dim:
+            raise InputError(
+                f"an index of kind {self.kind} and dim {self.dim} takes no rows of dim {block.dim} "
+                "from outside; make it with rows='mapped', or use add",
+                code="bad_parameter",
+            )
+        with self._guard.change():
+            self._check_open()
+            if not back.is_trained:
+                raise InputError("train this index before blocks are added", code="untrained")
+            self._check_unused(ids)
+            back.add_block(block)
+            self._table.append(ids)
+            self._live_selector = None
+
+    def map_lists(self, lists: MappedLists) -> None:
+        """Prove the lists of a mapped file before their first use; for `index.derived`."""
+        if isinstance(self._back, IvfKind):
+            self._back.lists = lists
 
     def sample(self, n: int) -> tuple[Ids, Vectors]:
         """Pick up to n live vectors, evenly spread over the positions.
@@ -174,21 +234,24 @@ class FaissIndex(Index):
     def _search(
         self, queries: Vectors, *, k: int, wanted: Mask | None, parameters: SearchParameters
     ) -> Neighbors:
-        if wanted is not None or parameters.exact or not self._back.is_trained:
+        back, n_live = self._back, self._table.n_live
+        unready = not back.is_trained or back.scans(len(queries))
+        if wanted is not None or parameters.exact or unready:
             return self._scan(queries, k=k, wanted=wanted)
-        n_live = self._table.n_live
         # An exact kind fetches some more, to see whether the k-th best has a tie outside.
-        n_fetched = min(k + max(8, k // 2), n_live) if self._back.is_exact else k
-        if isinstance(self._back, FastScanKind):
+        more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
+        n_fetched = min(k + more, n_live)
+        if not back.takes_selector:
             positions = self._live_of_more(queries, k=k, parameters=parameters)
         else:
-            scores, positions = self._back.nearest(
+            scores, positions = back.nearest(
                 queries, k=n_fetched, selector=self._selector(), parameters=parameters
             )
         found = self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
         doubtful = found.counts < k
-        if self._back.is_exact and n_fetched < n_live:
-            doubtful |= scores[:, -1] >= np.minimum(found.scores[:, -1], 1) - slack(self.dim)
+        if back.is_exact and n_fetched < n_live:
+            floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
+            doubtful |= scores[:, -1] >= floor
         if doubtful.any():
             _replace(found, at=doubtful, by=self._scan(queries[doubtful], k=k, wanted=None))
         return found

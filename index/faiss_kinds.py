@@ -1,6 +1,6 @@
-"""The faiss indexes behind `FaissIndex`: what each kind does in its own way, and nothing else.
+"""What every kind of faiss index behind `FaissIndex` must be able to do.
 
-They speak positions, and may answer -1 for "nothing more"; `FaissIndex` turns both into ids.
+Kinds speak positions, and may answer -1 for "nothing more"; `FaissIndex` turns both into ids.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from index.errors import BackendMissingError, InputError
+from index.rows import StoredRows
 from index.topk import Scores
 from index.types import Ids, SearchParameters, Vectors
 
@@ -23,7 +24,10 @@ Core = Any  # a faiss index; faiss's classes are made at run time by SWIG
 TRAIN_PER_LIST = 39
 """Fewer training vectors per list than this, and faiss warns that centroids are poor."""
 
-Limits = Mapping[str, tuple[int, int, int]]  # parameter -> default, lowest, highest
+Value = int | str
+# parameter -> (default, lowest, highest) of a number, or the words it may be, the default first
+Limits = Mapping[str, tuple[int, int, int] | tuple[str, ...]]
+DTYPES = ("float32", "float16")
 
 
 @functools.cache
@@ -66,9 +70,10 @@ class FaissKind(ABC):
 
     name: ClassVar[str]
     is_exact: ClassVar[bool] = False
+    takes_selector: ClassVar[bool] = True  # or else `FaissIndex` asks for more and drops the dead
     limits: ClassVar[Limits] = {}
 
-    def __init__(self, dim: int, *, given: Mapping[str, int]) -> None:
+    def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
         self.dim = dim
         self.parameters = self._settle(given)
         self.faiss = import_faiss()
@@ -78,6 +83,19 @@ class FaissKind(ABC):
     def is_trained(self) -> bool:
         """Tell whether `nearest` may be called; until then `pieces` has everything."""
         return True
+
+    @property
+    def error(self) -> float:
+        """How far a score of an exact kind may lie from the true one, beside rounding of sums."""
+        return 0.0
+
+    def efforts(self) -> tuple[str, ...]:
+        """Name the search parameters that have an effect."""
+        return ()
+
+    def scans(self, n_queries: int) -> bool:  # noqa: ARG002  # most kinds never do
+        """Tell whether so many queries at once are answered faster by comparing everything."""
+        return False
 
     @abstractmethod
     def factory(self) -> str:
@@ -98,8 +116,12 @@ class FaissKind(ABC):
         """Give back stored rows, float32 [P, D]."""
 
     @abstractmethod
-    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
+    def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         """Give all stored rows without copying, with the positions they have."""
+
+    def flat_core(self) -> Core | None:
+        """Give faiss's own flat float32 rows, where there are some in memory."""
+        return None
 
     def adopt(self, core: Core) -> None:
         """Replace the empty faiss index by one that was read from a file.
@@ -118,99 +140,51 @@ class FaissKind(ABC):
     @abstractmethod
     def _new_core(self) -> Core: ...
 
-    def _settle(self, given: Mapping[str, int]) -> dict[str, int]:
-        settled = {name: default for name, (default, _, _) in self.limits.items()}
+    def _settle(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        settled: dict[str, Value] = {name: allowed[0] for name, allowed in self.limits.items()}
         for name, value in given.items():
             if name not in self.limits:
                 raise InputError(
                     f"{name} has no effect on an index of kind {self.name}; leave it out",
                     code="bad_parameter",
                 )
-            _, low, high = self.limits[name]
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(
-                    f"{name} is {value!r}; it must be a whole number from {low} to {high}",
-                    code="bad_parameter",
-                )
-            settled[name] = value
+            settled[name] = _checked(name, value, allowed=self.limits[name])
         return settled
+
+    def number(self, name: str) -> int:
+        """The value of a parameter that is a number."""
+        return int(self.parameters[name])
 
     def _view(self, flat: Core) -> Vectors:
         """See the rows of a faiss flat index as an array; valid until the next add."""
         rows: Vectors = self.faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * self.dim)
         return rows.reshape(flat.ntotal, self.dim)
 
+    def _half_view(self, coded: Core) -> StoredRows:
+        """See the rows of a faiss float16 index as an array; valid until the next add."""
+        n_bytes = coded.ntotal * 2 * self.dim
+        if not n_bytes:
+            return np.empty((0, self.dim), np.float16)
+        codes = self.faiss.rev_swig_ptr(coded.codes.data(), n_bytes)
+        rows: StoredRows = codes.view(np.float16).reshape(coded.ntotal, self.dim)
+        return rows
 
-class FlatKind(FaissKind):
-    """Every vector compared; faster than numpy for single queries and many threads."""
 
-    name = "flat"
-    is_exact = True
-
-    def factory(self) -> str:
-        return "Flat"
-
-    def _new_core(self) -> Core:
-        return self.faiss.IndexFlatIP(self.dim)
-
-    def nearest(
-        self,
-        queries: Vectors,
-        *,
-        k: int,
-        selector: object,
-        parameters: SearchParameters,  # noqa: ARG002  # none has an effect here
-    ) -> tuple[Scores, Ids]:
-        found: tuple[Scores, Ids] = self.core.search(
-            queries, k, params=self.faiss.SearchParameters(sel=selector) if selector else None
+def _checked(name: str, value: Value, *, allowed: tuple[int, int, int] | tuple[str, ...]) -> Value:
+    if isinstance(allowed[0], str):
+        if value not in allowed:
+            raise InputError(
+                f"{name} is {value!r}; it must be one of {', '.join(map(str, allowed))}",
+                code="bad_parameter",
+            )
+        return value
+    low, high = int(allowed[1]), int(allowed[2])
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(
+            f"{name} is {value!r}; it must be a whole number from {low} to {high}",
+            code="bad_parameter",
         )
-        return found
-
-    def rows(self, positions: Ids) -> Vectors:
-        return self._view(self.core)[positions]
-
-    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
-        yield self._view(self.core), slice(0, self.core.ntotal)
-
-
-class HnswKind(FaissKind):
-    """A navigable graph (Malkov and Yashunin 2016): fastest for queries like the stored vectors."""
-
-    name = "hnsw"
-    limits: ClassVar[Limits] = {
-        "m": (32, 2, 256),
-        "ef_construction": (80, 1, 10_000),
-        "ef_search": (64, 1, 100_000),
-    }
-
-    def factory(self) -> str:
-        return f"HNSW{self.parameters['m']}"
-
-    def _new_core(self) -> Core:
-        inner_product = self.faiss.METRIC_INNER_PRODUCT
-        core = self.faiss.IndexHNSWFlat(self.dim, self.parameters["m"], inner_product)
-        core.hnsw.efConstruction = self.parameters["ef_construction"]
-        return core
-
-    def nearest(
-        self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
-    ) -> tuple[Scores, Ids]:
-        ef_search = parameters.ef_search or self.parameters["ef_search"]
-        found: tuple[Scores, Ids] = self.core.search(
-            queries,
-            k,
-            params=self.faiss.SearchParametersHNSW(efSearch=max(ef_search, k), sel=selector),
-        )
-        return found
-
-    def rows(self, positions: Ids) -> Vectors:
-        return self._view(self._storage())[positions]
-
-    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
-        yield self._view(self._storage()), slice(0, self.core.ntotal)
-
-    def _storage(self) -> Core:
-        return self.faiss.downcast_index(self.core.storage)
+    return value
 
 
 class TrainedKind(FaissKind):
@@ -219,7 +193,7 @@ class TrainedKind(FaissKind):
     While they wait, they are scanned.
     """
 
-    def __init__(self, dim: int, *, given: Mapping[str, int]) -> None:
+    def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
         super().__init__(dim, given=given)
         self._waiting: list[Vectors] = []
 
@@ -265,7 +239,7 @@ class TrainedKind(FaissKind):
     @abstractmethod
     def _trained_rows(self, positions: Ids) -> Vectors: ...
 
-    def pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
+    def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         if self.is_trained:
             yield from self._trained_pieces()
             return
@@ -275,63 +249,4 @@ class TrainedKind(FaissKind):
             start += len(block)
 
     @abstractmethod
-    def _trained_pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]: ...
-
-
-class IvfKind(TrainedKind):
-    """Lists of near vectors around trained centroids."""
-
-    name = "ivf"
-    limits: ClassVar[Limits] = {
-        "n_lists": (256, 1, 1_048_576),
-        "n_probes": (16, 1, 1_048_576),
-        "seed": (0, 0, 2**31 - 1),
-    }
-
-    @property
-    def n_least(self) -> int:
-        return self.parameters["n_lists"]
-
-    @property
-    def n_enough(self) -> int:
-        return TRAIN_PER_LIST * self.parameters["n_lists"]
-
-    def factory(self) -> str:
-        return f"IVF{self.parameters['n_lists']},Flat"
-
-    def _new_core(self) -> Core:
-        n_lists = self.parameters["n_lists"]
-        coarse = self.faiss.IndexFlatIP(self.dim)
-        core = self.faiss.IndexIVFFlat(coarse, self.dim, n_lists, self.faiss.METRIC_INNER_PRODUCT)
-        core.cp.seed = self.parameters["seed"]
-        return core
-
-    def adopt(self, core: Core) -> None:
-        super().adopt(core)
-        if not core.is_trained or core.nlist != self.parameters["n_lists"]:
-            raise InputError(f"faiss read {core.nlist} lists; expected {self.parameters}")
-
-    def _after_training(self) -> None:
-        self.core.set_direct_map_type(self.faiss.DirectMap.Array)  # position -> row, for `rows`
-
-    def nearest(
-        self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
-    ) -> tuple[Scores, Ids]:
-        n_probes = parameters.n_probes or self.parameters["n_probes"]
-        found: tuple[Scores, Ids] = self.core.search(
-            queries, k, params=self.faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
-        )
-        return found
-
-    def _trained_rows(self, positions: Ids) -> Vectors:
-        rows: Vectors = self.core.reconstruct_batch(positions)
-        return rows
-
-    def _trained_pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
-        lists = self.core.invlists
-        for number in range(lists.nlist):
-            n = lists.list_size(number)
-            if n:
-                codes = self.faiss.rev_swig_ptr(lists.get_codes(number), n * lists.code_size)
-                positions = self.faiss.rev_swig_ptr(lists.get_ids(number), n)
-                yield codes.view(np.float32).reshape(n, self.dim), positions
+    def _trained_pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]: ...

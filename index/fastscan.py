@@ -1,4 +1,4 @@
-"""4-bit codes that are all compared in registers (FastScan), and the best scored again exactly.
+"""4-bit codes that are compared in registers (FastScan): all of them, or those of some lists.
 
 Measured (PERFORMANCE 3.1): on a CLIP-like set of 100,000 x 512 two dimensions per code and 16
 candidates per answer find 0.997 of what text queries look for, at 25 times the speed of comparing
@@ -8,32 +8,27 @@ from every stored vector loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
+from index.coded import CodedKind
 from index.errors import InputError
-from index.faiss_kinds import TRAIN_PER_LIST, Core, Limits, TrainedKind
-from index.topk import Scores
-from index.types import Ids, SearchParameters, Vectors
+from index.faiss_kinds import TRAIN_PER_LIST, Core, Limits, Value
+from index.ivf_training import train_coarse
+from index.types import SearchParameters, Vectors
 
 N_CODEWORDS = 16  # of 4 bits
-SPARE = 8  # answers beyond k that are scored once more, for the order at the last place
+N_TRAIN = N_CODEWORDS * 256
 
 
-class FastScanKind(TrainedKind):
-    """Exhaustive 4-bit product quantisation with exact re-scoring: `PQ{m}x4fs,RFlat`.
-
-    faiss takes no selector here: removed rows are fetched, dropped, and made up for by fetching
-    more. Where that does not suffice `FaissIndex` scans.
-    """
+class FastScanKind(CodedKind):
+    """Exhaustive 4-bit product quantisation with exact re-scoring: `PQ{m}x4fs,RFlat`."""
 
     name = "fastscan"
     limits: ClassVar[Limits] = {
+        **CodedKind.limits,
         "m": (0, 0, 65_536),  # 0: two dimensions per code
-        "k_factor": (16, 1, 10_000),
-        "n_train": (N_CODEWORDS * 256, N_CODEWORDS, 1_000_000),
+        "n_train": (N_TRAIN, N_CODEWORDS, 1_000_000),
     }
 
     @property
@@ -42,82 +37,34 @@ class FastScanKind(TrainedKind):
 
     @property
     def n_enough(self) -> int:
-        return self.parameters["n_train"]
+        return self.number("n_train")
 
-    def factory(self) -> str:
-        return f"PQ{self.parameters['m']}x4fs,RFlat"
+    def _codes_factory(self) -> str:
+        return f"PQ{self.parameters['m']}x4fs"
 
-    def _settle(self, given: Mapping[str, int]) -> dict[str, int]:
+    def _settle(self, given: Mapping[str, Value]) -> dict[str, Value]:
         settled = super()._settle(given)
-        settled["m"] = settled["m"] or (self.dim // 2 if self.dim % 2 == 0 else self.dim)
-        if self.dim % settled["m"]:
+        m = int(settled["m"]) or (self.dim // 2 if self.dim % 2 == 0 else self.dim)
+        if self.dim % m:
             raise InputError(
-                f"m is {settled['m']}; it must divide the dimension, {self.dim}",
-                code="bad_parameter",
+                f"m is {m}; it must divide the dimension, {self.dim}", code="bad_parameter"
             )
+        settled["m"] = m
         return settled
-
-    def _new_core(self) -> Core:
-        refined = self.faiss.IndexRefineFlat(self._new_codes())
-        refined.is_trained = False
-        return refined
 
     def _new_codes(self) -> Core:
         inner_product = self.faiss.METRIC_INNER_PRODUCT
-        return self.faiss.IndexPQFastScan(self.dim, self.parameters["m"], 4, inner_product)
+        return self.faiss.IndexPQFastScan(self.dim, self.number("m"), 4, inner_product)
 
-    def adopt(self, core: Core) -> None:
-        super().adopt(core)
-        mine, its = self._codes(self.core), self._codes(core)
-        if not core.is_trained or (type(mine), mine.M) != (type(its), its.M):
-            raise InputError(f"faiss read {type(its).__name__} of {its.M} codes: not {self.name}")
-        if not its.ntotal == self._stored(core).ntotal == core.ntotal:
-            raise InputError(f"faiss read {its.ntotal} codes for {core.ntotal} vectors")
-
-    def nearest(
-        self,
-        queries: Vectors,
-        *,
-        k: int,
-        selector: object,  # noqa: ARG002  # FastScan refuses it; `FaissIndex` drops the dead
-        parameters: SearchParameters,
-    ) -> tuple[Scores, Ids]:
-        n = self.core.ntotal
-        k_factor = parameters.k_factor or self.parameters["k_factor"]
-        n_candidates = min(n, max(k * k_factor, k + SPARE))
-        n_scored = min(n_candidates, k + SPARE)
-        found: tuple[Scores, Ids] = self.core.search(
-            queries,
-            n_scored,
-            params=self.faiss.IndexRefineSearchParameters(
-                k_factor=n_candidates / n_scored, base_index_params=self._base(parameters)
-            ),
-        )
-        return found
-
-    def _base(self, parameters: SearchParameters) -> Any:  # Any: faiss's classes have no types
-        del parameters  # none of them is for the codes
-        return None
-
-    def _trained_rows(self, positions: Ids) -> Vectors:
-        return self._view(self._stored(self.core))[positions]
-
-    def _trained_pieces(self) -> Iterator[tuple[Vectors, slice | Ids]]:
-        yield self._view(self._stored(self.core)), slice(0, self.core.ntotal)
-
-    def _codes(self, core: Core) -> Core:
-        return self.faiss.downcast_index(core.base_index)
-
-    def _stored(self, core: Core) -> Core:
-        return self.faiss.downcast_index(core.refine_index)
+    def _codes_signature(self, codes: Core) -> tuple[object, ...]:
+        return (*super()._codes_signature(codes), codes.M)
 
 
-class IvfFastScanKind(FastScanKind):
-    """The same codes in lists, of which some are read: `IVF{n},PQ{m}x4fs,RFlat`."""
+class ListedKind(CodedKind):
+    """Codes in lists around trained centroids, of which some are read."""
 
-    name = "ivf_fastscan"
     limits: ClassVar[Limits] = {
-        **FastScanKind.limits,
+        **CodedKind.limits,
         "n_train": (0, 0, 100_000_000),  # 0: 39 per list
         "n_lists": (256, 1, 1_048_576),
         "n_probes": (16, 1, 1_048_576),
@@ -126,48 +73,60 @@ class IvfFastScanKind(FastScanKind):
 
     @property
     def n_least(self) -> int:
-        return max(N_CODEWORDS, self.parameters["n_lists"])
+        return max(N_CODEWORDS, self.number("n_lists"))
 
     @property
     def n_enough(self) -> int:
-        least = max(FastScanKind.limits["n_train"][0], TRAIN_PER_LIST * self.parameters["n_lists"])
-        return max(self.n_least, self.parameters["n_train"] or least)
+        least = max(N_TRAIN, TRAIN_PER_LIST * self.number("n_lists"))
+        return max(self.n_least, self.number("n_train") or least)
 
-    def factory(self) -> str:
-        return f"IVF{self.parameters['n_lists']},{super().factory()}"
+    def efforts(self) -> tuple[str, ...]:
+        return ("n_probes", "k_factor")
 
-    def _new_codes(self) -> Core:
-        faiss, n_lists, m = self.faiss, self.parameters["n_lists"], self.parameters["m"]
-        codes = faiss.IndexIVFPQFastScan(
-            faiss.IndexFlatIP(self.dim), self.dim, n_lists, m, 4, faiss.METRIC_INNER_PRODUCT
-        )
-        codes.cp.seed = self.parameters["seed"]
-        return codes
+    def train(self, vectors: Vectors) -> None:
+        train_coarse(self._codes(self.core), vectors, seed=self.number("seed"))
+        super().train(vectors)
 
-    def adopt(self, core: Core) -> None:
-        super().adopt(core)
-        n_lists = self._codes(core).nlist
-        if n_lists != self.parameters["n_lists"]:
-            raise InputError(f"faiss read {n_lists} lists; expected {self.parameters}")
+    def _codes_signature(self, codes: Core) -> tuple[object, ...]:
+        return (*super()._codes_signature(codes), codes.nlist)
 
-    def _base(self, parameters: SearchParameters) -> Any:  # Any: faiss's classes have no types
-        n_probes = parameters.n_probes or self.parameters["n_probes"]
+    def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
+        # Any: faiss's classes have no types
+        del selector
+        n_probes = parameters.n_probes or self.number("n_probes")
         return self.faiss.SearchParametersIVF(nprobe=n_probes)
 
 
-def drop_dead(positions: Ids, live: Any) -> Ids:
-    """Replace the positions of removed vectors by -1.
+class IvfFastScanKind(ListedKind, FastScanKind):
+    """The same codes in lists, of which some are read: `IVF{n},PQ{m}x4fs,RFlat`."""
 
-    Args:
-        positions: int64 [Q, K], -1 for none.
-        live: bool [N].
+    name = "ivf_fastscan"
+    limits: ClassVar[Limits] = {**FastScanKind.limits, **ListedKind.limits}
 
-    Returns:
-        int64 [Q, K].
+    def _codes_factory(self) -> str:
+        return f"IVF{self.parameters['n_lists']},{super()._codes_factory()}"
 
-    Example:
-        >>> drop_dead(np.array([[0, 1, -1]]), np.array([True, False])).tolist()
-        [[0, -1, -1]]
+    def _new_codes(self) -> Core:
+        faiss, n_lists, m = self.faiss, self.number("n_lists"), self.number("m")
+        return faiss.IndexIVFPQFastScan(
+            faiss.IndexFlatIP(self.dim), self.dim, n_lists, m, 4, faiss.METRIC_INNER_PRODUCT
+        )
+
+
+class IvfRabitqKind(ListedKind):
+    """One to nine bits a dimension in lists (RaBitQ, Gao and Long 2024): `IVF{n},RaBitQfs{b}`.
+
+    Smallest codes that still work: 80 bytes at 512 dimensions. Slower than `ivf_fastscan` at the
+    same recall (PERFORMANCE 3.1), so it is chosen for memory alone.
     """
-    dead: Ids = np.where((positions >= 0) & live[positions], positions, -1)
-    return dead
+
+    name = "ivf_rabitq"
+    limits: ClassVar[Limits] = {**ListedKind.limits, "n_bits": (1, 1, 9)}
+
+    def _codes_factory(self) -> str:
+        n_bits = self.number("n_bits")
+        return f"IVF{self.parameters['n_lists']},RaBitQfs{n_bits if n_bits > 1 else ''}"
+
+    def _new_codes(self) -> Core:
+        inner_product = self.faiss.METRIC_INNER_PRODUCT
+        return self.faiss.index_factory(self.dim, self._codes_factory(), inner_product)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from index.faiss_kinds import FaissKind, FlatKind, HnswKind, IvfKind
-from index.fastscan import FastScanKind, IvfFastScanKind
+from index.faiss_factory import FactoryKind
+from index.faiss_kinds import FaissKind
+from index.faiss_plain import FlatKind, HnswKind, IvfKind
+from index.fastscan import FastScanKind, IvfFastScanKind, IvfRabitqKind
 
 KINDS: Mapping[str, type[FaissKind]] = {
-    kind.name: kind for kind in (FlatKind, HnswKind, IvfKind, FastScanKind, IvfFastScanKind)
-}
+    kind.name: kind
+    for kind in (
+        FlatKind, HnswKind, IvfKind, FastScanKind, IvfFastScanKind, IvfRabitqKind, FactoryKind
+    )
+}  # fmt: skip

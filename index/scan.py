@@ -25,7 +25,7 @@ class Block:
         rows: float16 or float32 [n, D] as stored; may be mapped from a file.
         ids: int64 [n].
         wanted: bool [n], which rows may be answers; None for all.
-        scales: float32 [n] for float16 rows (see `row_scales`).
+        scales: float32 [n] for float16 rows (see `row_scales`); computed anew where None.
     """
 
     rows: StoredRows
@@ -93,7 +93,8 @@ def _pieces(blocks: list[Block], *, n_queries: int) -> Iterator[_Piece]:
     for block in blocks:
         row_bytes = 4 * block.rows.shape[1]
         # float16 rows are widened into a copy, which must not become as large as the block
-        most = len(block.rows) if block.scales is None else WIDENED_BYTES // row_bytes
+        widens = block.rows.dtype == np.float16
+        most = WIDENED_BYTES // row_bytes if widens else len(block.rows)
         step = max(1, min(MAX_SCORES // n_queries, most))
         for start in range(0, len(block.rows), step):
             piece = _piece(block, slice(start, start + step))

@@ -59,7 +59,7 @@ def test_less_memory_gives_up_the_codes_then_half_the_bits_then_says_no():
 def test_a_plan_carries_its_parameters_into_the_index():
     codes = make_index(choose(100_000, dim=8, recall=0.9), dim=8)
     assert isinstance(codes, FaissIndex)
-    assert codes.parameters == {"m": 4, "k_factor": 8, "n_train": 4096}
+    assert codes.parameters == {"m": 4, "k_factor": 8, "n_train": 4096, "rows": "float32"}
 
 
 @pytest.mark.parametrize("bad", [{"n_vectors": -1}, {"recall": 0.0}, {"recall": 1.1}, {"dim": 0}])

@@ -24,14 +24,43 @@ MAKERS: dict[str, Callable[[], Index]] = {
     "flat": lambda: FaissIndex(DIM, kind="flat"),
     "hnsw": lambda: FaissIndex(DIM, kind="hnsw", m=16, ef_search=512),
     "ivf": lambda: FaissIndex(DIM, kind="ivf", n_lists=4, n_probes=4),
+    "flat-float16": lambda: FaissIndex(DIM, kind="flat", dtype="float16"),
+    "hnsw-float16": lambda: FaissIndex(DIM, kind="hnsw", m=16, ef_search=512, dtype="float16"),
+    "ivf-float16": lambda: FaissIndex(DIM, kind="ivf", n_lists=4, n_probes=4, dtype="float16"),
     "fastscan": lambda: FaissIndex(DIM, kind="fastscan", n_train=100, k_factor=64),
+    "fastscan-float16": lambda: FaissIndex(
+        DIM, kind="fastscan", n_train=100, k_factor=64, rows="float16"
+    ),
+    "fastscan-mapped": lambda: FaissIndex(
+        DIM, kind="fastscan", n_train=100, k_factor=64, rows="mapped"
+    ),
     "ivf_fastscan": lambda: FaissIndex(
         DIM, kind="ivf_fastscan", n_train=100, k_factor=64, n_lists=4, n_probes=4
+    ),
+    "ivf_fastscan-mapped": lambda: FaissIndex(
+        DIM, kind="ivf_fastscan", n_train=100, k_factor=64, n_lists=4, n_probes=4, rows="mapped"
+    ),
+    "ivf_rabitq": lambda: FaissIndex(
+        DIM, kind="ivf_rabitq", n_train=100, k_factor=64, n_lists=4, n_probes=4, n_bits=4
+    ),
+    "factory": lambda: FaissIndex(
+        DIM, kind="factory", factory="OPQ4_16,IVF4,SQ8,RFlat", n_train=256, n_probes=4
+    ),
+    "factory-mapped": lambda: FaissIndex(
+        DIM, kind="factory", factory="HNSW16_SQ8", n_train=256, ef_search=512, rows="mapped"
     ),
     "fastscan-untrained": lambda: FaissIndex(DIM, kind="fastscan"),
     "ivf-untrained": lambda: FaissIndex(DIM, kind="ivf", n_lists=64),
 }
-EXACT = ("exact-float32", "exact-float16", "flat", "ivf-untrained", "fastscan-untrained")
+EXACT = (
+    "exact-float32",
+    "exact-float16",
+    "flat",
+    "flat-float16",
+    "ivf-untrained",
+    "fastscan-untrained",
+)
+HALF = ("float16", "mapped")  # how the names of kinds end that keep float16
 
 
 @pytest.fixture(params=MAKERS)
@@ -48,7 +77,7 @@ def make(name):
 def vectors(unit_vectors, name):
     """What the index is given, as it reads after storing: equal to the oracle's to the last bit."""
     rows = unit_vectors(N, DIM, seed=1)
-    return quantize(rows, dtype="float16") if name == "exact-float16" else rows
+    return quantize(rows, dtype="float16") if name.endswith(HALF) else rows
 
 
 @pytest.fixture
@@ -280,7 +309,8 @@ def test_equal_scores_are_ordered_by_id(make, name, unit_vectors):
     found = ix.search(rows[::40].copy(), k=40)
     for group, (row, scores) in enumerate(zip(found.ids, found.scores, strict=True)):
         assert row.tolist() == row[np.lexsort((row, -scores))].tolist()
-        if name != "hnsw":  # a graph can lose copies of one vector: they fill each other's links
+        # A graph can lose copies of one vector: they fill each other's links.
+        if not name.startswith("hnsw"):
             assert row.tolist() == sorted(ids[40 * group : 40 * group + 40].tolist())
 
 

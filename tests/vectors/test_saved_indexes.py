@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from index import ExactIndex, SearchParameters, hash_file
-from index.derived import PREFIX, load_index, save_index
+from index.container import PREFIX
+from index.derived import load_index, save_index
 from index.errors import DamagedError, InputError, StorageError, TooNewError
 from index.faiss_index import FaissIndex
 
@@ -133,7 +134,7 @@ def test_a_newer_version_is_refused_with_both_numbers(saved):
     magic, _, n_bytes = PREFIX.unpack_from(good)
     data, sha256 = _resealed(PREFIX.pack(magic, 8, n_bytes) + good[PREFIX.size : -32])
     path.write_bytes(data)
-    with pytest.raises(TooNewError, match=r"version 8.*up to 1"):
+    with pytest.raises(TooNewError, match=r"version 8.*up to 2"):
         load_index(path, sha256=sha256)
 
 

@@ -1,0 +1,198 @@
+"""Kinds that compare codes and score the best candidates again with the vectors themselves.
+
+The vectors stand beside the codes: inside faiss in float32 or float16, where it scores them again,
+or outside in float16 blocks that may be mapped from segments, so that memory holds little more
+than the codes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from index.errors import InputError
+from index.faiss_kinds import Core, Limits, TrainedKind, Value
+from index.row_blocks import ArrayBlock, RowBlock, RowBlocks
+from index.rows import StoredRows, read_rows
+from index.topk import Scores
+from index.types import Ids, Mask, SearchParameters, Vectors
+
+SPARE = 8  # answers beyond k that are scored once more, for the order at the last place
+
+
+class CodedKind(TrainedKind):
+    """Codes that nominate and vectors that decide; a back end writes `_new_codes`.
+
+    FastScan takes no selector: removed rows are fetched, dropped, and made up for by fetching
+    more. Where that does not suffice `FaissIndex` scans.
+    """
+
+    takes_selector = False
+    limits: ClassVar[Limits] = {
+        "k_factor": (16, 1, 10_000),
+        "rows": ("float32", "float16", "mapped"),
+    }
+
+    def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
+        self.outside = RowBlocks(dim)
+        super().__init__(dim, given=given)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Tell whether the vectors stand outside of faiss."""
+        return self.parameters["rows"] == "mapped"
+
+    def factory(self) -> str:
+        refine = {"float32": ",RFlat", "float16": ",Refine(SQfp16)", "mapped": ""}
+        return f"{self._codes_factory()}{refine[str(self.parameters['rows'])]}"
+
+    def efforts(self) -> tuple[str, ...]:
+        return ("k_factor",)
+
+    @abstractmethod
+    def _codes_factory(self) -> str: ...
+
+    @abstractmethod
+    def _new_codes(self) -> Core: ...
+
+    def _new_core(self) -> Core:
+        codes = self._new_codes()
+        if self.is_mapped:
+            return codes
+        faiss = self.faiss
+        if self.parameters["rows"] == "float32":
+            refined = faiss.IndexRefineFlat(codes)
+        else:
+            half, inner_product = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            stored = faiss.IndexScalarQuantizer(self.dim, half, inner_product)
+            refined = faiss.IndexRefine(codes, stored)
+        refined.is_trained = bool(codes.is_trained)
+        return refined
+
+    def adopt(self, core: Core) -> None:
+        super().adopt(core)
+        mine, its = self._codes(self.core), self._codes(core)
+        if not core.is_trained or self._codes_signature(mine) != self._codes_signature(its):
+            raise InputError(f"faiss read {self._codes_signature(its)}: not {self.factory()}")
+        if not self.is_mapped and not its.ntotal == self._stored(core).ntotal == core.ntotal:
+            raise InputError(f"faiss read {its.ntotal} codes for {core.ntotal} vectors")
+
+    def _codes_signature(self, codes: Core) -> tuple[object, ...]:
+        return (type(codes).__name__,)
+
+    def add(self, vectors: Vectors) -> None:
+        if not self.is_mapped:
+            super().add(vectors)
+        elif self.is_trained:
+            self.add_block(ArrayBlock(vectors.astype(np.float16)))
+        else:  # kept as it will be kept; what waits is scanned as it will be scored
+            super().add(read_rows(vectors.astype(np.float16)))
+
+    def add_block(self, block: RowBlock) -> None:
+        """Append the rows of a block that stays where it is."""
+        for start in range(0, block.n, _ADDED_AT_ONCE):
+            self.core.add(read_rows(block.slice(start, min(start + _ADDED_AT_ONCE, block.n))))
+        self.outside.append(block)
+
+    def train(self, vectors: Vectors) -> None:
+        if not self.is_mapped:
+            super().train(vectors)
+            return
+        waiting, self._waiting = self._waiting, []
+        super().train(vectors)
+        for rows in waiting:
+            self.add_block(ArrayBlock(rows.astype(np.float16)))
+
+    def nearest(
+        self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
+    ) -> tuple[Scores, Ids]:
+        n = self.core.ntotal
+        k_factor = parameters.k_factor or self.number("k_factor")
+        n_candidates = min(n, max(k * k_factor, k + SPARE))
+        n_scored = min(n_candidates, k + SPARE)
+        base = self._base(parameters, selector=selector)
+        if self.is_mapped:
+            _, positions = self.core.search(queries, n_candidates, params=base)
+            return self._best(queries, positions, n_scored)
+        found: tuple[Scores, Ids] = self.core.search(
+            queries,
+            n_scored,
+            params=self.faiss.IndexRefineSearchParameters(
+                k_factor=n_candidates / n_scored, base_index_params=base
+            ),
+        )
+        return found
+
+    def nominate(self, queries: Vectors, *, n: int, parameters: SearchParameters) -> Ids:
+        """Find the nearest n positions [Q, n] as the codes alone see it, -1 beyond the last."""
+        base = self._base(parameters, selector=None)
+        codes = self._codes(self.core)
+        _, positions = codes.search(queries, min(n, codes.ntotal), params=base)
+        nearest: Ids = positions
+        return nearest
+
+    def flat_core(self) -> Core | None:
+        stored = None if self.is_mapped or not self.is_trained else self._stored(self.core)
+        return stored if self.parameters["rows"] == "float32" else None
+
+    def _best(self, queries: Vectors, positions: Ids, n_kept: int) -> tuple[Scores, Ids]:
+        """Score candidates in float32 and keep the best; the rest of the row is -1."""
+        scores = np.full((len(queries), n_kept), -np.inf, np.float32)
+        kept = np.full((len(queries), n_kept), -1, np.int64)
+        for row, (query, near) in enumerate(zip(queries, positions, strict=True)):
+            there = np.sort(near[near >= 0])  # in the order of the file
+            of_there = self.outside.rows(there) @ query
+            best = np.argsort(-of_there, kind="stable")[:n_kept]
+            scores[row, : len(best)], kept[row, : len(best)] = of_there[best], there[best]
+        return scores, kept
+
+    def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
+        # Any: faiss's classes have no types
+        del parameters, selector  # no parameter is for the codes, and FastScan takes no selector
+        return None
+
+    def _trained_rows(self, positions: Ids) -> Vectors:
+        if self.is_mapped:
+            return self.outside.rows(positions)
+        return read_rows(self._stored_rows()[positions])
+
+    def _trained_pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
+        if self.is_mapped:
+            yield from self.outside.pieces()
+        else:
+            yield self._stored_rows(), slice(0, self.core.ntotal)
+
+    def _stored_rows(self) -> StoredRows:
+        stored = self._stored(self.core)
+        half = self.parameters["rows"] == "float16"
+        return self._half_view(stored) if half else cast(StoredRows, self._view(stored))
+
+    def _codes(self, core: Core) -> Core:
+        return core if self.is_mapped else self.faiss.downcast_index(core.base_index)
+
+    def _stored(self, core: Core) -> Core:
+        return self.faiss.downcast_index(core.refine_index)
+
+
+_ADDED_AT_ONCE = 65_536
+
+
+def drop_dead(positions: Ids, live: Mask) -> Ids:
+    """Replace the positions of removed vectors by -1.
+
+    Args:
+        positions: int64 [Q, K], -1 for none.
+        live: bool [N].
+
+    Returns:
+        int64 [Q, K].
+
+    Example:
+        >>> drop_dead(np.array([[0, 1, -1]]), np.array([True, False])).tolist()
+        [[0, -1, -1]]
+    """
+    dead: Ids = np.where((positions >= 0) & live[positions], positions, -1)
+    return dead

@@ -1,0 +1,97 @@
+"""Lists of a faiss index that stay in their file, each proven before its first use.
+
+faiss maps them (its ZeroCopyIOReader) and checks nothing; what it copies at once, centroids and the
+way from a position to its row, is proven at once.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from index.container import Blocks, MappedFile, damaged
+from index.faiss_kinds import Core, import_faiss
+from index.types import Ids
+
+
+class MappedLists:
+    """The lists of one file.
+
+    Args:
+        file: the container.
+        blocks: its checksums.
+        core_at: where the bytes of faiss begin.
+    """
+
+    def __init__(self, file: MappedFile, blocks: Blocks, *, core_at: int) -> None:
+        self._file, self._blocks, self._core_at = file, blocks, core_at
+        self._bytes = np.frombuffer(file.body, np.uint8)
+        self._proven = np.zeros(0, np.bool_)
+        self._core: Core = None
+        self.all_proven = False
+
+    def open(self, *, sizes_crc: int) -> Core:
+        """Let faiss map the file.
+
+        Args:
+            sizes_crc: what `list_sizes_crc` said of the lists when they were written.
+
+        Raises:
+            DamagedError: something that is needed at once differs from what was written.
+        """
+        faiss = import_faiss()
+        mine = self._bytes[self._core_at :]
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(mine), len(mine))
+        core = faiss.read_index(reader)
+        lists = core.invlists
+        starts = [self._at(lists.get_codes(i)) for i in range(core.nlist) if lists.list_size(i)]
+        self._blocks.check(0, min(starts, default=len(self._bytes)))
+        if list_sizes_crc(core) != sizes_crc:
+            raise damaged(self._file.path, "the lengths of its lists differ from what was written")
+        self._core, self._proven = core, np.zeros(core.nlist, np.bool_)
+        return core
+
+    def read(self) -> Core:
+        """Read the same index into memory, where it can grow."""
+        faiss = import_faiss()
+        return faiss.deserialize_index(self._bytes[self._core_at :])
+
+    def lists_of(self, positions: Ids) -> Ids:
+        """Tell which lists hold the rows at some positions, int64 [P]."""
+        ways = import_faiss().vector_to_array(self._core.direct_map.array)
+        held: Ids = ways[positions] >> 32  # as faiss packs list and offset (DirectMap.h)
+        return held
+
+    def prove(self, numbers: Ids) -> None:
+        """Prove lists; int64 of any shape, -1 for none.
+
+        Raises:
+            DamagedError: one of them differs from what was written.
+        """
+        if self.all_proven:
+            return
+        wanted = np.unique(numbers[numbers >= 0])
+        for number in wanted[~self._proven[wanted]].tolist():
+            lists = self._core.invlists
+            n = lists.list_size(number)
+            if n:
+                codes, ids = self._at(lists.get_codes(number)), self._at(lists.get_ids(number))
+                self._blocks.check(codes, codes + n * lists.code_size)
+                self._blocks.check(ids, ids + 8 * n)
+            self._proven[number] = True
+        self.all_proven = bool(self._proven.all())
+
+    def prove_all(self) -> None:
+        """Prove every list."""
+        self.prove(np.arange(len(self._proven)))
+
+    def _at(self, pointer: object) -> int:
+        first = import_faiss().rev_swig_ptr(pointer, 1)
+        return int(first.ctypes.data - self._bytes.ctypes.data)
+
+
+def list_sizes_crc(core: Core) -> int:
+    """Sum up the lengths of the lists, which decide where each one lies in the file."""
+    sizes = [core.invlists.list_size(number) for number in range(core.nlist)]
+    return zlib.crc32(np.array(sizes, "<i8").tobytes())
