@@ -65,6 +65,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
     Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
     Setting("decode_memory_mb", 2048, "a decoder that wants more is stopped", 128, 1 << 20),
+    Setting("token", "", "secret that every request to `crossfind serve` must carry"),
     Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
 )
 
@@ -78,7 +79,7 @@ class Settings:
         3
     """
 
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
     def _get(self, name: str) -> Value:
         return self.values[name]
@@ -137,6 +138,11 @@ class Settings:
     def decode_memory_bytes(self) -> int:
         """Bytes a decoder may allocate."""
         return int(self._get("decode_memory_mb")) << 20
+
+    @property
+    def token(self) -> str:
+        """Secret of the server, or empty."""
+        return str(self._get("token"))
 
     @property
     def commit_s(self) -> float:

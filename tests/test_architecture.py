@@ -60,6 +60,13 @@ HEAVY = {
     "sqlalchemy": {"retrieval/catalog"},
     "alembic": {"retrieval/catalog/migrations"},
     "rich": set(),
+    "fastapi": {"retrieval/server"},
+    "starlette": {"retrieval/server"},
+    "uvicorn": {"retrieval/server"},
+    "pydantic": {"retrieval/server"},
+    "prometheus_client": {"retrieval/server"},
+    "httpx": {"retrieval/client"},
+    "mcp": set(),
 }
 
 FORBIDDEN_MODULES = {"pickle", "dill", "joblib", "marshal", "shelve"}

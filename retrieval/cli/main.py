@@ -31,6 +31,7 @@ _COMMANDS = {
     "evaluate": ("retrieval.cli.evaluate", "Measure how well searches find what they should."),
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
     "models": ("retrieval.cli.models", "List and describe models."),
+    "serve": ("retrieval.cli.serve", "Serve the store over HTTP, with a page."),
     "doctor": ("retrieval.cli.doctor", "Check the installation, the store and the model."),
     "demo": ("retrieval.cli.demo", "Try everything on a small set that comes along."),
 }
