@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +20,20 @@ _MIN_NORM = 1e-6
 class Encoder(ABC):
     """Turn media of one or more modalities into unit vectors of one or more Spaces.
 
-    An adapter sets `name`, `spaces`, `media` and `batch_size`, and writes `_encode_batch`. One
-    whose vectors come from richer features also sets `trunk_dims` and writes `_trunk_batch`.
+    An adapter sets `name`, `spaces`, `media` and `batch_size`, and writes `_encode_batch`; see also
+    `TrunkEncoder`.
 
     Attributes:
         name: the model's name as a user writes it, e.g. `starter`.
         spaces: the Spaces this model offers.
         media: the form in which it wants its media.
         batch_size: the most inputs `_encode_batch` is given at once, by modality.
-        trunk_dims: length of the trunk's features, by modality that has a trunk; see `trunk`.
     """
 
     name: str
     spaces: tuple[Space, ...]
     media: MediaSpec
     batch_size: dict[Modality, int]
-    trunk_dims: Mapping[Modality, int] = MappingProxyType({})
 
     def space_for(self, query: Modality, item: Modality) -> Space:
         """Name the Space in which a query of one modality finds parts of another.
@@ -87,53 +84,6 @@ class Encoder(ABC):
             out[rows] = _unit(self._shaped(raw, n=len(batch), dim=target.dim))
         return out
 
-    def trunk(self, inputs: Sequence[Payload], *, modality: Modality) -> Vectors:
-        """Compute the features that the model's own heads stand on, for other heads to stand on.
-
-        Args:
-            inputs, modality: see `encode`.
-
-        Returns:
-            float32 [N, F], any length, F as `trunk_dims` says; the vectors of the modality's first
-            Space where the model has no trunk. A row the model could not place is all zero.
-
-        Raises:
-            ModelError, InputError: see `encode`.
-        """
-        return self.encode_with_trunk(inputs, modality=modality)[1]
-
-    def encode_with_trunk(
-        self, inputs: Sequence[Payload], *, modality: Modality, space: Space | None = None
-    ) -> tuple[Vectors, Vectors]:
-        """Do `encode` and `trunk` in one pass.
-
-        Args:
-            inputs, modality, space: see `encode`.
-
-        Returns:
-            The vectors float32 [N, D], unit length, and the trunk's features float32 [N, F].
-
-        Raises:
-            ModelError, InputError: see `encode`.
-        """
-        target = self._target(modality, space=space)
-        if modality not in self.trunk_dims:
-            vectors = self.encode(inputs, modality=modality, space=target)
-            if target == self._target(modality, space=None):
-                return vectors, vectors
-            return vectors, self.encode(inputs, modality=modality)
-        dim = self.trunk_dims[modality]
-        out = np.zeros((len(inputs), target.dim), dtype=np.float32)
-        features = np.zeros((len(inputs), dim), dtype=np.float32)
-        for rows, batch in self._batches(inputs, modality=modality):
-            raw, trunk = self._trunk_batch(batch, modality=modality, space=target)
-            trunk = self._shaped(trunk, n=len(batch), dim=dim)
-            vectors = _unit(self._shaped(raw, n=len(batch), dim=target.dim))
-            placed = np.asarray(vectors.any(axis=1) & np.isfinite(trunk).all(axis=1))
-            out[rows] = np.where(placed[:, None], vectors, 0)
-            features[rows] = np.where(placed[:, None], trunk, 0)
-        return out, features
-
     def _target(self, modality: Modality, *, space: Space | None) -> Space:
         """Find the Space wanted, or the first that holds the modality."""
         target = space or next((s for s in self.spaces if modality in s.modalities), None)
@@ -171,17 +121,60 @@ class Encoder(ABC):
     ) -> npt.NDArray[np.float32]:
         """Encode one batch; float32 [N, space.dim], any length."""
 
+    def close(self) -> None:  # noqa: B027 - an adapter without resources has nothing to do
+        """Give back what the model holds."""
+
+
+class TrunkEncoder(Encoder):
+    """An Encoder whose vectors come from richer features, on which other heads can stand.
+
+    Attributes:
+        trunk_dims: length F of the features, by modality that has them.
+    """
+
+    trunk_dims: Mapping[Modality, int]
+
+    def encode_with_trunk(
+        self, inputs: Sequence[Payload], *, modality: Modality, space: Space | None = None
+    ) -> tuple[Vectors, Vectors]:
+        """Do `encode` and give the features too, in one pass.
+
+        Args:
+            inputs, space: see `encode`.
+            modality: one of `trunk_dims`.
+
+        Returns:
+            The vectors float32 [N, D], unit length, and the features float32 [N, F], any length.
+            A row the model could not place is all zero in both.
+
+        Raises:
+            ModelError: the modality has no trunk (`modality_not_served`), or see `encode`.
+            InputError: see `encode`.
+        """
+        target = self._target(modality, space=space)
+        if modality not in self.trunk_dims:
+            raise ModelError(
+                f"model {self.name} has no trunk for {modality}; it has one for "
+                f"{', '.join(self.trunk_dims)}",
+                code="modality_not_served",
+            )
+        dim = self.trunk_dims[modality]
+        out = np.zeros((len(inputs), target.dim), dtype=np.float32)
+        features = np.zeros((len(inputs), dim), dtype=np.float32)
+        for rows, batch in self._batches(inputs, modality=modality):
+            raw, trunk = self._trunk_batch(batch, modality=modality, space=target)
+            trunk = self._shaped(trunk, n=len(batch), dim=dim)
+            vectors = _unit(self._shaped(raw, n=len(batch), dim=target.dim))
+            placed = np.asarray(vectors.any(axis=1) & np.isfinite(trunk).all(axis=1))
+            out[rows] = np.where(placed[:, None], vectors, 0)
+            features[rows] = np.where(placed[:, None], trunk, 0)
+        return out, features
+
+    @abstractmethod
     def _trunk_batch(
         self, inputs: Sequence[Payload], *, modality: Modality, space: Space
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Encode one batch; as `_encode_batch`, and the trunk's features [N, F].
-
-        Called only for the modalities in `trunk_dims`, and a model that has them writes it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} names trunk_dims but has no _trunk_batch")
-
-    def close(self) -> None:  # noqa: B027 - an adapter without resources has nothing to do
-        """Give back what the model holds."""
+        """Encode one batch as `_encode_batch`, and give the features [N, F]."""
 
 
 def check_inputs(inputs: Sequence[Payload], *, modality: Modality) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Any, cast
@@ -62,17 +61,7 @@ class ClapEncoder(Encoder):
             sample_rate_hz=rate_hz, window_s=self._window_s, hop_s=self._window_s / 2
         )
         self.batch_size = {"audio": 8, "text": 128}
-        digest = hashlib.sha256(b"crossfind clap 1\0" + folder.fingerprint.encode())
-        self.spaces = (
-            Space(
-                id=folder.path.name,
-                model=self.name,
-                fingerprint=digest.hexdigest(),
-                dim=dim,
-                modalities=("audio", "text"),
-                licence=folder.manifest.licence,
-            ),
-        )
+        self.spaces = (folder.space("clap 1", dim=dim, modalities=("audio", "text")),)
 
     def _encode_batch(
         self,
@@ -180,7 +169,6 @@ def build_clap(folder: ModelFolder) -> Any:  # Any: transformers.ClapModel
         BackendMissingError: transformers is not installed.
         ModelError: `unsafe_weights`, `model_hash_mismatch`, `model_shape`, `remote_code_refused`.
     """
-    weights = folder.weights()
     folder.json("config.json")
     cure_torchvision()
     force_offline()
@@ -188,25 +176,14 @@ def build_clap(folder: ModelFolder) -> Any:  # Any: transformers.ClapModel
         from transformers import ClapModel
     except ImportError as error:
         raise need("transformers", extra="clap", reason=folder.manifest.name) from error
-    from safetensors import SafetensorError
 
-    try:
-        with quiet_libraries():
-            loaded: Any = ClapModel.from_pretrained(
-                str(folder.path),
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except SafetensorError as error:
-        raise ModelError(f"{weights} is no whole safetensors file ({error}); fetch it again",
-                         code="unsafe_weights") from error  # fmt: skip
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{weights} does not fit the model its config.json describes: "
-            f"{' '.join(str(error).split())[:300]}; fetch the model again",
-            code="model_shape",
-        ) from error
+    with folder.filling() as weights, quiet_libraries():
+        loaded: Any = ClapModel.from_pretrained(
+            str(folder.path),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     model, info = loaded
     missing = sorted(set(info["missing_keys"]) | {str(key) for key in info["mismatched_keys"]})
     if missing:

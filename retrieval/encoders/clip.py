@@ -6,8 +6,6 @@ nothing is downloaded here. Weights are read at the first `encode`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,18 +96,10 @@ class ClipEncoder(Encoder):
         self.name = folder.manifest.name
         self.media = self._config.media()
         self.batch_size = {"image": 64, "text": 256}
-        digest = hashlib.sha256(b"crossfind open_clip 1\0" + folder.fingerprint.encode())
-        digest.update(json.dumps([self._config.dim, self._config.mean, self._config.std]).encode())
-        self.spaces = (
-            Space(
-                id=folder.path.name,
-                model=self.name,
-                fingerprint=digest.hexdigest(),
-                dim=self._config.dim,
-                modalities=("image", "text"),
-                licence=folder.manifest.licence,
-            ),
-        )
+        shown = [self._config.dim, self._config.mean, self._config.std]
+        space = folder.space("open_clip 1", dim=self._config.dim, modalities=("image", "text"),
+                             preprocessing=shown)  # fmt: skip
+        self.spaces = (space,)
 
     @property
     def context_length(self) -> int:
@@ -266,12 +256,10 @@ def build_clip(folder: ModelFolder, *, config: ClipConfig) -> Any:  # Any: an op
     Raises:
         ModelError: `unsafe_weights`, `model_hash_mismatch`, `model_shape`, `model_unavailable`.
     """
-    weights = folder.weights()
     cure_torchvision()
     force_offline()
     import open_clip
     from open_clip.factory import load_checkpoint
-    from safetensors import SafetensorError
 
     try:
         with quiet_libraries():
@@ -290,17 +278,8 @@ def build_clip(folder: ModelFolder, *, config: ClipConfig) -> Any:  # Any: an op
             "upgrade open-clip-torch, or choose another model",
             code="model_not_supported",
         ) from error
-    try:
+    with folder.filling() as weights:
         load_checkpoint(model, str(weights), strict=True)
-    except (RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"{weights} does not fit the model its {CONFIG} describes: "
-            f"{' '.join(str(error).split())[:300]}; fetch the model again",
-            code="model_shape",
-        ) from error
-    except SafetensorError as error:
-        raise ModelError(f"{weights} is no whole safetensors file ({error}); fetch it again",
-                         code="unsafe_weights") from error  # fmt: skip
     return model
 
 

@@ -10,25 +10,31 @@ One safetensors file: tensors, and a header that names both models with their fi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from index.storage import publish
 from retrieval.encoders.model_file import HeadSpec
+from retrieval.encoders.tensor_file import (
+    FileKind,
+    Info,
+    Vectors,
+    check_tensors,
+    read_tensor_file,
+    write_tensor_file,
+)
 from retrieval.encoders.trained import apply_head
 from retrieval.errors import ModelError
 
 SUFFIX = ".joined"
-FORMAT = "crossfind-joined"
-FORMAT_VERSION = 1
-
-Vectors = npt.NDArray[np.float32]
+_KIND = FileKind(
+    "crossfind-joined",
+    1,
+    maker="crossfind models join --image NAME --audio NAME --out NAME",
+    again="join the models again",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,9 @@ def save_joined_file(path: Path, *, joined: JoinedFile) -> None:
         StorageError: the disk refused; an existing file is as it was.
         ModelError: tensors that do not fit (`model_shape`, `model_self_test_failed`).
     """
-    from safetensors.numpy import save
-
     _check(joined, path=path)
     info = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": _KIND.version,
         "image": joined.image,
         "image_fingerprint": joined.image_fingerprint,
         "audio": joined.audio,
@@ -121,93 +124,38 @@ def save_joined_file(path: Path, *, joined: JoinedFile) -> None:
         "metrics": dict(joined.metrics),
         "fingerprint": joined.fingerprint,
     }
-    tensors = {name: np.ascontiguousarray(value) for name, value in joined.tensors.items()}
-    raw = save(tensors, metadata={"info": json.dumps(info, sort_keys=True)})
-
-    def write(sink: BinaryIO) -> None:
-        sink.write(raw)
-
-    publish(path, tmp=path.parent, write=write)
+    write_tensor_file(path, kind=_KIND, tensors=joined.tensors, info=info)
 
 
 def read_joined_file(path: Path) -> JoinedFile:
     """Read a joined file and check that it is what was written.
 
     Raises:
-        ModelError: absent (`model_unavailable`), no safetensors file (`unsafe_weights`), not one of
-            ours (`not_a_model_file`), too new (`model_too_new`), altered
-            (`model_hash_mismatch`), or its tensors do not fit (`model_shape`,
+        ModelError: see `read_tensor_file`; its tensors do not fit (`model_shape`,
             `model_self_test_failed`).
     """
-    tensors, info = _read_raw(path)
-    try:
-        if int(info["version"]) > FORMAT_VERSION:
-            raise ModelError(
-                f"{path} has format {info['version']}; this crossfind knows up to "
-                f"{FORMAT_VERSION}; upgrade crossfind",
-                code="model_too_new",
-            )
-        joined = JoinedFile(
-            image=str(info["image"]),
-            image_fingerprint=str(info["image_fingerprint"]),
-            audio=str(info["audio"]),
-            audio_fingerprint=str(info["audio_fingerprint"]),
-            dim_hidden=int(info["dim_hidden"]),
-            tensors=tensors,
-            metrics={str(n): float(v) for n, v in info["metrics"].items()},
-        )
-        expected = str(info["fingerprint"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{path} has a header that crossfind did not write ({error!r}); join the models again",
-            code="not_a_model_file",
-        ) from error
-    _check(joined, path=path)
-    if joined.fingerprint != expected:
-        raise ModelError(
-            f"{path} was altered (fingerprint {joined.fingerprint[:12]}, its header says "
-            f"{expected[:12]}); join the models again",
-            code="model_hash_mismatch",
-        )
-    return joined
+    return read_tensor_file(
+        path, kind=_KIND, parse=_parse, check=lambda joined: _check(joined, path=path)
+    )
 
 
-def _read_raw(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise ModelError(
-            f"no joined model at {path}; make one with: crossfind models join --image NAME "
-            f"--audio NAME --out {path.stem}",
-            code="model_unavailable",
-        )
-    try:
-        with safe_open(str(path), framework="np") as file:
-            header = file.metadata() or {}
-            tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        info = json.loads(header.get("info", "null"))
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a whole safetensors file ({error}); join the models again",
-                         code="unsafe_weights") from error  # fmt: skip
-    except ValueError as error:
-        raise ModelError(f"{path} has a damaged header ({error}); join the models again",
-                         code="not_a_model_file") from error  # fmt: skip
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ModelError(f"{path} is no {FORMAT} file; give one that `models join` wrote",
-                         code="not_a_model_file")  # fmt: skip
-    return tensors, info
+def _parse(tensors: dict[str, Vectors], info: Info) -> JoinedFile:
+    return JoinedFile(
+        image=str(info["image"]),
+        image_fingerprint=str(info["image_fingerprint"]),
+        audio=str(info["audio"]),
+        audio_fingerprint=str(info["audio_fingerprint"]),
+        dim_hidden=int(info["dim_hidden"]),
+        tensors=tensors,
+        metrics={str(n): float(v) for n, v in info["metrics"].items()},
+    )
 
 
 def _check(joined: JoinedFile, *, path: Path) -> None:
     weight = joined.tensors.get("weight")
-    found = {name: value.shape for name, value in joined.tensors.items()}
-    if weight is None or weight.ndim != 2 or found != joined.shapes():
-        raise ModelError(f"{path} has tensors {found}, which do not fit together; join the models "
-                         "again", code="model_shape")  # fmt: skip
-    for name, value in joined.tensors.items():
-        if value.dtype != np.float32 or not np.isfinite(value).all():
-            raise ModelError(f"{path} holds tensor {name} that is not finite float32; join the "
-                             "models again", code="model_self_test_failed")  # fmt: skip
+    if weight is None or weight.ndim != 2:
+        raise ModelError(f"{path} has no matrix 'weight'; {_KIND.again}", code="model_shape")
+    check_tensors(path, kind=_KIND, tensors=joined.tensors, shapes=joined.shapes())
 
 
 def _unit(vectors: Vectors) -> Vectors:

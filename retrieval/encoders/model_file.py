@@ -11,20 +11,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from index.storage import publish
+from retrieval.encoders.tensor_file import (
+    FileKind,
+    Info,
+    Vectors,
+    check_tensors,
+    read_tensor_file,
+    write_tensor_file,
+)
 from retrieval.errors import ModelError
 from retrieval.types import Modality
 
 SUFFIX = ".model"
-FORMAT = "crossfind-model"
-FORMAT_VERSION = 2
+_KIND = FileKind("crossfind-model", 2, maker="crossfind train heads", again="train the model again")
 
-Vectors = npt.NDArray[np.float32]
 HeadKind = Literal["linear", "mlp", "residual", "blend"]
 
 
@@ -108,11 +112,8 @@ def save_model_file(path: Path, *, model: ModelFile) -> None:
         StorageError: the disk refused; an existing file is as it was.
         ModelError: tensors and heads do not fit (`model_shape`, `model_self_test_failed`).
     """
-    from safetensors.numpy import save
-
-    _check_tensors(model, path=path)
+    _check(model, path=path)
     info = {
-        "format": FORMAT,
         # The oldest version that can read it: only blends need the second.
         "version": 1 + any(head.kind == "blend" for head in model.heads.values()),
         "base": model.base,
@@ -121,10 +122,7 @@ def save_model_file(path: Path, *, model: ModelFile) -> None:
         "metrics": dict(model.metrics),
         "fingerprint": model.fingerprint,
     }
-    tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
-    # One key only: safetensors writes several in no fixed order, and equal models are equal files.
-    raw = save(tensors, metadata={"info": json.dumps(info, sort_keys=True)})
-    publish(path, tmp=path.parent, write=lambda out: _write(out, raw))
+    write_tensor_file(path, kind=_KIND, tensors=model.tensors, info=info)
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -137,70 +135,22 @@ def read_model_file(path: Path) -> ModelFile:
         Its contents.
 
     Raises:
-        ModelError: the file is absent (`model_unavailable`), no safetensors file
-            (`unsafe_weights`), no model file of ours (`not_a_model_file`), too new
-            (`model_too_new`), altered (`model_hash_mismatch`), or its weights do not fit
-            (`model_shape`, `model_self_test_failed`).
+        ModelError: see `read_tensor_file`; its weights do not fit (`model_shape`,
+            `model_self_test_failed`).
     """
-    tensors, info = _read_raw(path)
-    try:
-        if int(info["version"]) > FORMAT_VERSION:
-            raise ModelError(
-                f"{path} has format {info['version']}; this crossfind knows up to "
-                f"{FORMAT_VERSION}; upgrade crossfind",
-                code="model_too_new",
-            )
-        model = ModelFile(
-            base=str(info["base"]),
-            base_fingerprint=str(info["base_fingerprint"]),
-            heads={cast(Modality, m): _head_spec(spec) for m, spec in info["heads"].items()},
-            tensors=tensors,
-            metrics={name: float(value) for name, value in info["metrics"].items()},
-        )
-        expected = str(info["fingerprint"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{path} has a header that crossfind did not write ({error!r}); train the model again",
-            code="not_a_model_file",
-        ) from error
-    _check_tensors(model, path=path)
-    if model.fingerprint != expected:
-        raise ModelError(
-            f"{path} has fingerprint {model.fingerprint[:12]}, its header says {expected[:12]}: "
-            "the file was altered; restore it or train the model again",
-            code="model_hash_mismatch",
-        )
-    return model
+    return read_tensor_file(
+        path, kind=_KIND, parse=_parse, check=lambda model: _check(model, path=path)
+    )
 
 
-def _read_raw(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
-    """Read tensors and the info of the header; the values are checked by the caller."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise ModelError(f"no model file at {path}; check the path or train one with: "
-                         "crossfind train heads", code="model_unavailable")  # fmt: skip
-    try:
-        with safe_open(str(path), framework="np") as file:
-            header = file.metadata() or {}
-            tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no dict
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is not a whole safetensors file ({error}); nothing of it was run; "
-            "restore it or train the model again",
-            code="unsafe_weights",
-        ) from error
-    try:
-        info = json.loads(header.get("info", "null"))
-    except ValueError as error:
-        raise ModelError(f"{path} has a damaged header ({error}); train the model again",
-                         code="not_a_model_file") from error  # fmt: skip
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ModelError(
-            f"{path} is a safetensors file but no {FORMAT}; give one that `crossfind train` wrote",
-            code="not_a_model_file",
-        )
-    return tensors, info
+def _parse(tensors: dict[str, Vectors], info: Info) -> ModelFile:
+    return ModelFile(
+        base=str(info["base"]),
+        base_fingerprint=str(info["base_fingerprint"]),
+        heads={cast(Modality, m): _head_spec(spec) for m, spec in info["heads"].items()},
+        tensors=tensors,
+        metrics={name: float(value) for name, value in info["metrics"].items()},
+    )
 
 
 def _head_spec(raw: object) -> HeadSpec:
@@ -215,9 +165,7 @@ def _heads_json(heads: Mapping[Modality, HeadSpec]) -> dict[str, dict[str, objec
     return {modality: asdict(head) for modality, head in heads.items()}
 
 
-def _check_tensors(model: ModelFile, *, path: Path) -> None:
-    wanted = {f"{m}.{n}": s for m, h in model.heads.items() for n, s in h.shapes().items()}
-    found = {name: value.shape for name, value in model.tensors.items()}
+def _check(model: ModelFile, *, path: Path) -> None:
     dims_out = {head.dim_out for head in model.heads.values()}
     broken = [
         h
@@ -225,19 +173,11 @@ def _check_tensors(model: ModelFile, *, path: Path) -> None:
         if (h.kind == "residual" and h.dim_in != h.dim_out)
         or (h.kind == "blend" and h.dim_in <= h.dim_out)
     ]
-    if wanted != found or len(dims_out) != 1 or broken:
+    if len(dims_out) != 1 or broken:
         raise ModelError(
-            f"{path} has tensors {found} and output dims {sorted(dims_out)}; its heads need "
-            f"{wanted} and one output dim; train the model again",
+            f"{path} has heads {_heads_json(model.heads)}; they need one output dim, and inputs "
+            f"that fit their kinds; {_KIND.again}",
             code="model_shape",
         )
-    for name, value in model.tensors.items():
-        if value.dtype != np.float32 or not np.isfinite(value).all():
-            raise ModelError(
-                f"{path} holds tensor {name} that is not finite float32; train the model again",
-                code="model_self_test_failed",
-            )
-
-
-def _write(out: BinaryIO, raw: bytes) -> None:
-    out.write(raw)
+    shapes = {f"{m}.{n}": s for m, h in model.heads.items() for n, s in h.shapes().items()}
+    check_tensors(path, kind=_KIND, tensors=model.tensors, shapes=shapes)

@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO
 from index.storage import hash_file, publish
 from retrieval.config import load_settings
 from retrieval.errors import ModelError
+from retrieval.types import Modality, Space
 
 MANIFEST = "crossfind.json"
 FORMAT = "crossfind-weights"
@@ -115,6 +117,58 @@ class ModelFolder:
         if path.is_file():
             refuse_unsafe(path)
         return self._checked(self.manifest.weights)
+
+    @contextmanager
+    def filling(self) -> Iterator[Path]:
+        """Name the weights file, checked, to a block that puts it into a model.
+
+        Raises:
+            ModelError: see `weights`; the block found no whole safetensors file
+                (`unsafe_weights`) or tensors that do not fit its model (`model_shape`).
+        """
+        from safetensors import SafetensorError
+
+        path = self.weights()
+        try:
+            yield path
+        except SafetensorError as error:
+            raise ModelError(
+                f"{path} is no whole safetensors file ({error}); fetch it again",
+                code="unsafe_weights",
+            ) from error
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{path} does not fit the model that its configuration describes: "
+                f"{' '.join(str(error).split())[:300]}; fetch the model again",
+                code="model_shape",
+            ) from error
+
+    def space(
+        self,
+        adapter: str,
+        *,
+        dim: int,
+        modalities: tuple[Modality, ...],
+        preprocessing: object = "",
+    ) -> Space:
+        """Describe the one Space of the model.
+
+        Args:
+            adapter: name and version of the code that makes its vectors.
+            dim: length of a vector.
+            modalities: what is encoded.
+            preprocessing: what decides a vector beside the files and the code; JSON.
+        """
+        digest = hashlib.sha256(f"crossfind {adapter}\0{self.fingerprint}".encode())
+        digest.update(json.dumps(preprocessing).encode() if preprocessing else b"")
+        return Space(
+            id=self.path.name,
+            model=self.manifest.name,
+            fingerprint=digest.hexdigest(),
+            dim=dim,
+            modalities=modalities,
+            licence=self.manifest.licence,
+        )
 
     def _checked(self, name: str) -> Path:
         entry = self.manifest.files.get(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.base import Encoder
+from retrieval.encoders.base import TrunkEncoder
 from retrieval.encoders.starter_files import open_weights
 from retrieval.errors import ModelError
 from retrieval.types import MediaSpec, Modality, Payload, Space
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "starter"
 
 
-class StarterEncoder(Encoder):
+class StarterEncoder(TrunkEncoder):
     """Encode pictures, sounds and texts with the weights in `retrieval/weights`.
 
     Each modality's files are read, hash-checked and opened at its first use: a text query loads

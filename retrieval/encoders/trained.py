@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.base import Encoder
-from retrieval.encoders.model_file import SUFFIX, HeadSpec, ModelFile, Vectors, read_model_file
+from retrieval.encoders.base import Encoder, TrunkEncoder
+from retrieval.encoders.model_file import SUFFIX, HeadSpec, ModelFile, read_model_file
+from retrieval.encoders.tensor_file import Vectors
 from retrieval.errors import ModelError
 from retrieval.types import Modality, Payload, Space
 
@@ -57,6 +58,7 @@ class TrainedEncoder(Encoder):
                 fingerprint=model.fingerprint,
                 dim=dim,
                 modalities=self._served(dim),
+                licence=self._base_space.licence,
             ),
         )
 
@@ -79,20 +81,27 @@ class TrainedEncoder(Encoder):
         if head is None or head.kind != "blend":
             vectors = x = base.encode(inputs, modality=modality, space=space)
         else:
+            if not isinstance(base, TrunkEncoder):
+                raise self._misfit(f"{base.name} has no trunk for the head of {modality}")
             vectors, trunk = base.encode_with_trunk(inputs, modality=modality, space=space)
             x = np.concatenate([vectors, trunk], axis=1)
         if head is None:
             return vectors
         if x.shape[1] != head.dim_in:
-            raise ModelError(
-                f"model {self.name} has a head for {modality} inputs of {head.dim_in} numbers; "
-                f"{base.name} gives {x.shape[1]}; train the heads again",
-                code="base_mismatch",
+            raise self._misfit(
+                f"its head for {modality} wants {head.dim_in} numbers, {base.name} gives "
+                f"{x.shape[1]}"
             )
         weights = {name: self._tensors[f"{modality}.{name}"] for name in head.shapes()}
         out = apply_head(x, head=head, weights=weights)
         # What the base could not place stays unplaced: a bias must not give it a direction.
         return np.where(vectors.any(axis=1, keepdims=True), out, np.float32(0))
+
+    def _misfit(self, reason: str) -> ModelError:
+        return ModelError(
+            f"model {self.name} does not fit its base: {reason}; train the heads again",
+            code="base_mismatch",
+        )
 
     def close(self) -> None:
         """Close the base model."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.storage import hash_file
-from retrieval.encoders.base import Encoder
+from retrieval.encoders.base import Encoder, TrunkEncoder
 from retrieval.errors import BadMediaError, StorageError, UsageError
 from retrieval.media import Found, find_file
 from retrieval.training.cache import VectorCache
@@ -111,7 +111,8 @@ def encode_pairs(
     """
     failures: dict[str, Failure] = {}
     keys = {side: _keys(pairs, side=side, failures=failures) for side in SIDES}
-    dims_trunk = dict(encoder.trunk_dims) if with_trunk else {}
+    trunked = encoder if with_trunk and isinstance(encoder, TrunkEncoder) else None
+    dims_trunk = {} if trunked is None else dict(trunked.trunk_dims)
     kept = {side: _kept_space(space, dim_trunk=dims_trunk.get(side, 0)) for side in SIDES}
     caches = {
         side: VectorCache(cache, space=kept[side], modality=side)
@@ -125,7 +126,8 @@ def encode_pairs(
         inputs = _inputs(pairs, keys=keys[side], wanted=missing[side], side=side, loader=loader,
                          failures=failures)  # fmt: skip
         _encode(inputs, encoder=encoder, space=space, side=side, cache=vectors,
-                with_trunk=side in dims_trunk, progress=progress, failures=failures)  # fmt: skip
+                trunked=trunked if side in dims_trunk else None, progress=progress,
+                failures=failures)  # fmt: skip
     sides = {s: _table(keys[s], cache=caches.get(s), dim=kept[s].dim) for s in SIDES}
     return Features(
         vectors={side: table[0][:, : space.dim] for side, table in sides.items()},
@@ -219,7 +221,7 @@ def _encode(
     space: Space,
     side: Modality,
     cache: VectorCache,
-    with_trunk: bool,
+    trunked: TrunkEncoder | None,
     progress: _Progress,
     failures: dict[str, Failure],
 ) -> None:
@@ -228,7 +230,7 @@ def _encode(
     block: dict[str, Vectors] = {}
     for batch in _batches(inputs, n_payloads=batch_size):
         flat = [payload for _, _, payloads in batch for payload in payloads]
-        rows = _encode_rows(flat, encoder=encoder, space=space, side=side, with_trunk=with_trunk)
+        rows = _encode_rows(flat, encoder=encoder, space=space, side=side, trunked=trunked)
         start = 0
         for key, path, payloads in batch:
             mean = rows[start : start + len(payloads)].mean(axis=0)
@@ -253,12 +255,12 @@ def _encode_rows(
     encoder: Encoder,
     space: Space,
     side: Modality,
-    with_trunk: bool,
+    trunked: TrunkEncoder | None,
 ) -> Vectors:
     """Encode payloads: float32 [N, D], or [N, D + F] with the trunk's features behind."""
-    if not with_trunk:
+    if trunked is None:
         return encoder.encode(payloads, modality=side, space=space)
-    both = encoder.encode_with_trunk(payloads, modality=side, space=space)
+    both = trunked.encode_with_trunk(payloads, modality=side, space=space)
     return np.concatenate(both, axis=1)
 
 

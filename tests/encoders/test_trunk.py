@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retrieval.encoders.base import Encoder
-from retrieval.encoders.fake import FakeEncoder
+from retrieval.encoders.base import TrunkEncoder
 from retrieval.encoders.starter import StarterEncoder
 from retrieval.errors import InputError, ModelError
 from retrieval.types import MediaSpec, Modality, Payload, Space
@@ -18,7 +17,7 @@ from retrieval.types import MediaSpec, Modality, Payload, Space
 Floats = npt.NDArray[np.float32]
 
 
-class _Counting(Encoder):
+class _Counting(TrunkEncoder):
     """A text's vector is (length, 1), its features are (length, length squared, 7)."""
 
     def __init__(self, *, n_features: int = 3) -> None:
@@ -55,7 +54,6 @@ def test_features_keep_their_length_and_come_with_the_vectors_of_encode() -> Non
     assert features.dtype == np.float32
     assert encoder.batches == [2, 2, 1]
     np.testing.assert_array_equal(vectors, encoder.encode(texts, modality="text"))
-    np.testing.assert_array_equal(features, encoder.trunk(texts, modality="text"))
 
 
 def test_a_row_that_the_trunk_could_not_place_is_zero_on_both_sides() -> None:
@@ -64,23 +62,29 @@ def test_a_row_that_the_trunk_could_not_place_is_zero_on_both_sides() -> None:
     assert features.any(axis=1).tolist() == [True, False]
 
 
-def test_a_model_without_a_trunk_offers_its_vectors() -> None:
-    encoder = FakeEncoder()
-    vectors, features = encoder.encode_with_trunk(["red", "blue"], modality="text")
-    np.testing.assert_array_equal(vectors, encoder.encode(["red", "blue"], modality="text"))
-    np.testing.assert_array_equal(features, vectors)
-    assert dict(encoder.trunk_dims) == {}
+def test_an_adapter_without_features_cannot_be_made() -> None:
+    class Forgetful(TrunkEncoder):
+        _encode_batch = _Counting._encode_batch
+
+    with pytest.raises(TypeError, match="_trunk_batch"):
+        Forgetful()  # type: ignore[abstract]
+
+
+def test_a_modality_without_a_trunk_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match="no trunk for text; it has one for image") as caught:
+        StarterEncoder(threads=1).encode_with_trunk(["a dog"], modality="text")
+    assert caught.value.code == "modality_not_served"
 
 
 def test_a_trunk_refuses_what_encode_refuses() -> None:
     with pytest.raises(InputError) as bad:
-        _Counting().trunk(cast("list[Payload]", ["a", 3]), modality="text")
+        _Counting().encode_with_trunk(cast("list[Payload]", ["a", 3]), modality="text")
     assert bad.value.code == "bad_payload"
     with pytest.raises(ModelError) as unserved:
-        _Counting().trunk([np.zeros((2, 2, 3), np.uint8)], modality="image")
+        _Counting().encode_with_trunk([np.zeros((2, 2, 3), np.uint8)], modality="image")
     assert unserved.value.code == "modality_not_served"
     with pytest.raises(ModelError) as shape:
-        _Counting(n_features=4).trunk(["a"], modality="text")
+        _Counting(n_features=4).encode_with_trunk(["a"], modality="text")
     assert shape.value.code == "model_shape"
 
 

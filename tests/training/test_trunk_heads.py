@@ -13,7 +13,7 @@ import pytest
 import torch
 from training_worlds import DirectLoader, TurnedEncoder, write_turned_pairs
 
-from retrieval.encoders.base import Encoder
+from retrieval.encoders.base import Encoder, TrunkEncoder
 from retrieval.encoders.model_file import HeadSpec, ModelFile, read_model_file
 from retrieval.encoders.trained import apply_head, open_trained
 from retrieval.errors import ModelError, StoppedError
@@ -29,7 +29,7 @@ from retrieval.types import Modality, Payload, Space
 Floats = npt.NDArray[np.float32]
 
 
-class BlurredEncoder(TurnedEncoder):
+class BlurredEncoder(TurnedEncoder, TrunkEncoder):
     """A base whose picture vectors keep 2 of 12 numbers, while its trunk has them all."""
 
     def __init__(self) -> None:
