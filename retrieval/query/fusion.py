@@ -78,7 +78,7 @@ def fuse_scores(
     if rule not in _SCORE_RULES:
         raise InputError(f"rule is {rule!r}; it must be one of {', '.join(_SCORE_RULES)}")
     sizes = _weights(weights, len(lists))
-    scaled = [_scaled(scores) for scores in lists]
+    scaled = [scaled_scores(scores) for scores in lists]
     fused: dict[int, float] = {}
     for id_ in {id_ for scores in scaled for id_ in scores}:
         values = [w * s.get(id_, 0.0) for w, s in zip(sizes, scaled, strict=True)]
@@ -141,6 +141,37 @@ def fuse_vectors(
     return _unit(_extreme(np.stack(columns), largest=rule == "max"))
 
 
+def project_vectors(vectors: Vectors, *, dim: int, seed: int = 0) -> Vectors:
+    """Shorten vectors, such as concatenated ones, without looking at any data.
+
+    v -> unit(v R), R float64 [D, dim] with orthonormal columns: the Q factor of a seeded normal
+    matrix. Cosines are kept up to about 1 / sqrt(dim) (Johnson and Lindenstrauss 1984), and as
+    nothing is fitted, vectors of other days and machines fit the same projection.
+
+    Args:
+        vectors: float32 [N, D], unit length or zero.
+        dim: of the result, 1 to D.
+        seed: vectors are comparable when D, dim and seed are the same.
+
+    Returns:
+        float32 [N, dim], unit length, zero where the input was.
+
+    Raises:
+        InputError: dim is outside 1 to D.
+
+    Example:
+        >>> project_vectors(np.eye(4, dtype=np.float32), dim=2).shape
+        (4, 2)
+    """
+    own = vectors.shape[1] if vectors.ndim == 2 else 0
+    if not 1 <= dim <= own:
+        raise InputError(f"dim is {dim}; vectors of {own} dimensions project to 1 to {own}")
+    normal = np.random.default_rng(seed).normal(size=(own, dim))
+    orthonormal, upper = np.linalg.qr(normal)
+    # Signs as on every machine: LAPACK is free to flip a column.
+    return _unit(vectors @ (orthonormal * np.sign(np.diag(upper))))
+
+
 def _extreme(columns: np.ndarray, *, largest: bool) -> np.ndarray:
     """Take the largest or smallest of each dimension over the rows that are there."""
     there = columns.any(axis=2, keepdims=True)
@@ -149,7 +180,13 @@ def _extreme(columns: np.ndarray, *, largest: bool) -> np.ndarray:
     return np.where(there.any(axis=0), found, 0.0)
 
 
-def _scaled(scores: Scores) -> dict[int, float]:
+def scaled_scores(scores: Scores) -> dict[int, float]:
+    """Bring scores to [0, 1]: (s - min) / (max - min), or 1 where all are equal.
+
+    Example:
+        >>> scaled_scores({7: 2.0, 8: 4.0, 9: 3.0})
+        {7: 0.0, 8: 1.0, 9: 0.5}
+    """
     if not scores:
         return {}
     low, high = min(scores.values()), max(scores.values())
