@@ -1,0 +1,1 @@
+"""Faults injected into a working store, and what must hold afterwards."""

@@ -1,0 +1,82 @@
+"""The whole durability harness, with its figures.
+
+    python -m tests.faults [--full] [--seed 8]
+
+Without --full: the fsync audit, one power cut in ten, one fault in fifty. With it: every power
+cut, every planned fault (an hour on two cores), every planted bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.hunt import hunt
+from tests.faults.oracle import problems
+from tests.faults.plants import PLANTS
+from tests.faults.power import audit, lay_out, states
+from tests.faults.sweep import sweep
+from tests.faults.tracing import Place, record
+
+
+def main() -> int:
+    """Run it, print a JSON line a layer, and exit 1 if anything was wrong."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--full", action="store_true", help="every fault and every bug")
+    options.add_argument("--share", type=float, default=None, help="of the planned faults")
+    options.add_argument("--seed", type=int, default=8)
+    chosen = options.parse_args()
+    share = chosen.share if chosen.share is not None else (1.0 if chosen.full else 0.02)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        n_wrong = _power(root / "power", every=1 if chosen.full else 10)
+        n_wrong += _sweep(root / "sweep", share=share, seed=chosen.seed)
+        if chosen.full:
+            n_wrong += _plants(root / "plants")
+    return bool(n_wrong)
+
+
+def _power(folder: Path, *, every: int) -> int:
+    place = Place(folder / "run").start()
+    calls = record(place)
+    violations = audit(calls, acks=place.acks)
+    _tell("fsync audit", n_tried=len(calls), wrong=violations)
+    wrong, n_tried = [], 0
+    for number, (disk, n_acked, where) in enumerate(states(calls, acks=place.acks)):
+        if number % every == 0:
+            n_tried += 1
+            at = lay_out(disk, store=place.store, at=folder / str(number))
+            wrong += [f"{where}: {what}" for what in problems(at, n_acked=n_acked)]
+    _tell("power cuts", n_tried=n_tried, wrong=wrong)
+    return len(violations) + len(wrong)
+
+
+def _sweep(folder: Path, *, share: float, seed: int) -> int:
+    folder.mkdir()
+    met = list(sweep(folder, share=share, seed=seed))
+    wrong = [f"{fault}: {what}" for fault, found in met for what in found]
+    _tell("faults in system calls", n_tried=len(met), wrong=wrong)
+    return len(wrong)
+
+
+def _plants(folder: Path) -> int:
+    blind = [name for name in PLANTS if not hunt(name, folder=folder / name)]
+    _tell("planted bugs", n_tried=len(PLANTS), wrong=[f"not found: {name}" for name in blind])
+    return len(blind)
+
+
+def _tell(layer: str, *, n_tried: int, wrong: list[str]) -> None:
+    seconds = round(time.monotonic() - _STARTED_S, 1)
+    row = {"layer": layer, "tried": n_tried, "wrong": len(wrong), "seconds so far": seconds}
+    sys.stdout.write(json.dumps({**row, "first": wrong[:5]}) + "\n")
+    sys.stdout.flush()
+
+
+_STARTED_S = time.monotonic()
+
+if __name__ == "__main__":
+    sys.exit(main())

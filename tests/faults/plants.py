@@ -1,0 +1,181 @@
+"""Bugs to plant: each breaks one rule of the write order, and the harness must see it.
+
+A harness that finds nothing proves little unless it also finds these.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from index import storage
+from retrieval import add_batch
+from retrieval.catalog import connect
+from retrieval.engine import Engine
+from retrieval.garbage import collect_garbage
+from retrieval.query import generation
+
+PLANTS: dict[str, Callable[[], None]] = {}
+
+
+def _plant(function: Callable[[], None]) -> Callable[[], None]:
+    PLANTS[function.__name__] = function
+    return function
+
+
+@_plant
+def no_fsync() -> None:
+    """Rename a file that never reached the disk."""
+    storage._fsync = lambda _fd: None
+
+
+@_plant
+def no_fsync_of_the_directory() -> None:
+    """Commit a segment whose name never reached the disk."""
+    storage.fsync_dir = lambda _path: None
+
+
+@_plant
+def commit_first() -> None:
+    """Commit rows before the segment they name is there."""
+    write, late = add_batch.write_segment, []
+
+    def put_off(folder: Path, *args: Any, tmp: Path, **options: Any) -> Any:
+        info = write(tmp, *args, tmp=tmp, **options)
+        late.append((tmp / info.name, folder / info.name))
+        return info
+
+    def move(name: str) -> None:
+        storage.failpoint(name)
+        while name == "commit.after" and late:
+            os.rename(*late.pop())
+
+    add_batch.write_segment = put_off  # type: ignore[assignment]
+    add_batch.failpoint = move
+
+
+@_plant
+def in_place() -> None:
+    """Write a file under its final name."""
+
+    def straight(path: Any, flags: int, mode: int = 0o777) -> int:
+        name = Path(path)
+        if name.name.startswith("FORMAT."):
+            return os.open(name.parent.parent / "FORMAT", flags, mode)
+        return os.open(path, flags, mode)
+
+    def rename(source: Any, target: Any) -> None:
+        if Path(source).exists():
+            os.rename(source, target)
+
+    storage.os = _Os(open=straight, rename=rename)  # type: ignore[assignment]
+
+
+@_plant
+def ids_by_position() -> None:
+    """Give vectors to ids by the order they came in."""
+    write = add_batch.write_segment
+    add_batch.write_segment = lambda folder, vectors, **options: write(  # type: ignore[assignment]
+        folder, vectors[::-1].copy(), **options
+    )
+
+
+@_plant
+def short_writes_ignored() -> None:
+    """Take it for granted that write(2) takes all it is given."""
+
+    def write(sink: Any, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        sink._hash.update(view)
+        os.write(sink._fd, view)
+        return len(view)
+
+    storage._HashingSink.write = write  # type: ignore[method-assign]
+
+
+@_plant
+def fsync_retried() -> None:
+    """Ask again after a failed fsync: the kernel has dropped the pages and says yes."""
+    fsync = storage._fsync
+
+    def retry(fd: int) -> None:
+        try:
+            fsync(fd)
+        except OSError:
+            fsync(fd)
+
+    storage._fsync = retry
+
+
+@_plant
+def errors_of_the_disk_swallowed() -> None:
+    """Go on when a file could not be written."""
+    write = storage._HashingSink.write
+
+    def swallow(sink: Any, data: Any) -> int:
+        try:
+            return write(sink, data)
+        except OSError:
+            return len(memoryview(data).cast("B"))
+
+    storage._HashingSink.write = swallow  # type: ignore[method-assign]
+
+
+@_plant
+def garbage_collected_by_a_reader() -> None:
+    """Let whoever opens a store clean up files that the catalog does not name (yet)."""
+    opened = Engine.open.__func__  # type: ignore[attr-defined]
+
+    def collect(cls: type[Engine], *args: Any, **options: Any) -> Engine:
+        engine: Engine = opened(cls, *args, **options)
+        collect_garbage(engine._catalog, store=engine.store)
+        return engine
+
+    Engine.open = classmethod(collect)  # type: ignore[assignment,method-assign]
+
+
+@_plant
+def hashes_unchecked() -> None:
+    """Answer from a segment or an index file without looking at its hash."""
+    opened = generation.open_segment
+    generation.open_segment = lambda path, **_: opened(path, verify=False)
+    from index import derived
+
+    derived._verify_hash = lambda *_a, **_o: None
+    derived._self_test = lambda *_a, **_o: None
+
+
+@_plant
+def stale_index_used() -> None:
+    """Answer from the newest index file alone, whatever was added since."""
+    add_live = generation.OpenSpace._add_live
+
+    def skip(space: Any, tail: Any, entry: Any) -> None:
+        if space._derived is None or not space._derived.name:
+            add_live(space, tail, entry)
+
+    generation.OpenSpace._add_live = skip  # type: ignore[method-assign]
+
+
+@_plant
+def commits_not_synced() -> None:
+    """Tell SQLite that the disk needs no waiting for."""
+    connect._PRAGMAS = tuple(p.replace("=FULL", "=OFF") for p in connect._PRAGMAS)
+
+
+@_plant
+def journal_deleted() -> None:
+    """Let SQLite end a transaction by unlinking its journal, which is not synced."""
+    connect._PRAGMAS = tuple(p.replace("TRUNCATE", "DELETE") for p in connect._PRAGMAS)
+
+
+class _Os:
+    """The module `os` with some functions replaced."""
+
+    def __init__(self, **replaced: Any) -> None:
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
