@@ -8,6 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
+from index.allowed import Allowed
 from index.checks import (
     check_dim,
     check_ids,
@@ -29,7 +30,7 @@ class Index(ABC):
     """Hold vectors of one Space under ids and find the nearest to a query by cosine.
 
     Threads may search together; adding and removing wait for them. Equal scores are ordered by
-    ascending id. A filtered search (`allowed`) is exact for every kind.
+    ascending id. A filtered search (`allowed`) finds as many as there are, up to k.
 
     A back end writes `_add` and `_search` and knows only positions, counted from 0 in order of
     arrival. Removal is a mark in the id table; `_search` is told which positions are wanted.
@@ -98,7 +99,7 @@ class Index(ABC):
         queries: Vectors,
         *,
         k: int,
-        allowed: Ids | None = None,
+        allowed: Ids | Allowed | None = None,
         parameters: SearchParameters | None = None,
     ) -> Neighbors:
         """Find the k nearest vectors of each query.
@@ -106,8 +107,9 @@ class Index(ABC):
         Args:
             queries: float32 [Q, D], C-order, finite, unit length.
             k: 1 to 100,000; where fewer vectors exist or are allowed, counts say so.
-            allowed: int64 [A], any order; only these ids may be answers, and the answers are
-                then the exact best. Unknown ids are ignored.
+            allowed: int64 [A], any order, or `Allowed`, which is quicker when used again; only
+                these ids may be answers. As many are found as there are, up to k; where few
+                are allowed they are the exact best. Unknown ids are ignored.
             parameters: how hard to try, for this call alone.
 
         Returns:
@@ -126,14 +128,16 @@ class Index(ABC):
         """
         k = check_k(k)
         check_vectors(queries, dim=self.dim, what="queries")
-        if allowed is not None:
-            check_ids(allowed, what="allowed")
+        if allowed is not None and not isinstance(allowed, Allowed):
+            allowed = Allowed(allowed)
         parameters = parameters or DEFAULT_PARAMETERS
         self._check_parameters(parameters)
         with self._guard.use():
             self._check_open()
-            wanted = None if allowed is None else self._wanted(allowed)
-            n_wanted = self._table.n_live if wanted is None else int(np.count_nonzero(wanted))
+            wanted, n_wanted = None, self._table.n_live
+            if allowed is not None:
+                wanted, n_wanted = allowed.over(self._table)
+                wanted = None if n_wanted == self._table.n_live else wanted
             k_there = min(k, n_wanted)
             if k_there == 0 or not len(queries):
                 return _no_neighbors(len(queries), k)
@@ -186,7 +190,7 @@ class Index(ABC):
     ) -> Neighbors:
         """Find k neighbours among the wanted positions; None means all that are alive.
 
-        At least k positions qualify. With `wanted`, the answer must be exact.
+        At least k positions qualify, and k are found. `wanted` must not be changed.
         """
 
     @abstractmethod
@@ -219,11 +223,6 @@ class Index(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise InputError("this index was closed; open it again", code="closed")
-
-    def _wanted(self, allowed: Ids) -> Mask:
-        wanted = np.zeros(self._table.n_positions, np.bool_)
-        wanted[self._table.find(allowed)] = True
-        return wanted
 
 
 def check_new_ids(ids: Ids, *, n_vectors: int) -> None:

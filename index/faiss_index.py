@@ -15,8 +15,10 @@ from index.base import Index, check_new_ids
 from index.checks import check_ids, check_unique, check_vectors
 from index.coded import SPARE, CodedKind, drop_dead
 from index.errors import InputError
+from index.faiss_filtered import FaissNominator
 from index.faiss_kinds import Core, FaissKind, TrainedKind, Value
 from index.faiss_plain import IvfKind
+from index.filtered import search_filtered
 from index.kinds import KINDS
 from index.mapped_lists import MappedLists
 from index.row_blocks import RowBlock
@@ -236,8 +238,17 @@ class FaissIndex(Index):
     ) -> Neighbors:
         back, n_live = self._back, self._table.n_live
         unready = not back.is_trained or back.scans(len(queries))
-        if wanted is not None or parameters.exact or unready:
+        if parameters.exact or unready:
             return self._scan(queries, k=k, wanted=wanted)
+        if wanted is not None:
+            by = FaissNominator(
+                back,
+                table=self._table,
+                wanted=wanted,
+                parameters=parameters,
+                rescore=self._rescored,
+            )
+            return search_filtered(queries, k=k, wanted=wanted, by=by)
         # An exact kind fetches some more, to see whether the k-th best has a tie outside.
         more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
         n_fetched = min(k + more, n_live)

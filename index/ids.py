@@ -32,6 +32,7 @@ class IdTable:
         self._live = np.empty(0, np.bool_)
         self._n = 0
         self._n_live = 0
+        self.version = 0  # rises with every change, so that what is derived can be kept
         self._runs: list[tuple[Ids, Ids]] = []  # (ids ascending, their positions)
 
     @property
@@ -62,6 +63,7 @@ class IdTable:
         """Give the next positions to ids, of which none may be alive; the caller has checked."""
         if not ids.size:
             return
+        self.version += 1
         start, stop = self._n, self._n + len(ids)
         self._reserve(stop)
         self._ids[start:stop] = ids
@@ -85,12 +87,14 @@ class IdTable:
     def remove(self, ids: Ids) -> int:
         """Mark ids dead and count those that were alive."""
         positions = np.unique(self.find(ids))
+        self.version += 1
         self._live[positions] = False
         self._n_live -= len(positions)
         return len(positions)
 
     def restore(self, ids: Ids, live: Mask) -> None:
         """Fill an empty table with what a saved one held."""
+        self.version += 1
         self._reserve(len(ids))
         self._ids[:], self._live[:] = ids, live
         self._n, self._n_live = len(ids), int(np.count_nonzero(live))
