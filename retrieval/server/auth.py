@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.errors import UsageError
 from retrieval.server.limits import (
+    BODY_SECONDS,
     MAX_BODY_BYTES,
     RequestError,
     limit_body,
@@ -111,15 +112,19 @@ class Boundary:
     Args:
         app: the application.
         policy: of the listener it stands behind.
+        body_seconds: the longest a body may take to arrive.
     """
 
-    def __init__(self, app: ASGIApp, *, policy: Policy) -> None:
+    def __init__(self, app: ASGIApp, *, policy: Policy, body_seconds: float = BODY_SECONDS) -> None:
         self._app = app
+        self._body_seconds = body_seconds
         self._policy = policy
         self._digest = hashlib.sha256(policy.token.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; other protocols than HTTP are hung up on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         request_id = uuid.uuid4().hex[:16]
@@ -131,7 +136,7 @@ class Boundary:
         except RequestError as error:
             await _refuse(answer, error, request_id, head=scope["method"] == "HEAD")
             return
-        await self._app(scope, limit_body(receive), answer)
+        await self._app(scope, limit_body(receive, seconds=self._body_seconds), answer)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if not self._policy.local:

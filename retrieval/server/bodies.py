@@ -18,6 +18,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
+from retrieval.errors import BadMediaError, UsageError
+from retrieval.server.answers import scrubbed
 from retrieval.server.limits import MAX_BATCH, MAX_BODY_BYTES, RequestError, read_json
 
 __all__ = ["Incoming", "read_incoming", "read_model"]
@@ -60,8 +62,15 @@ async def read_incoming(request: Request) -> AsyncIterator[Incoming]:
         yield Incoming(read_json(await _body(request)))
         return
     folder = Path(tempfile.mkdtemp(prefix="crossfind-"))
+    incoming = Incoming()
     try:
-        yield await _read_form(request, folder)
+        incoming = await _read_form(request, folder)
+        yield incoming
+    except (BadMediaError, UsageError) as error:
+        if isinstance(error, RequestError):
+            raise
+        message = scrubbed(str(error), incoming.names)
+        raise RequestError(message, code=error.code, status=error.http_status) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,9 +11,8 @@ from fastapi import APIRouter, Request
 
 from index.types import Vectors
 from retrieval.encoders.text_cache import TEXT_CACHE
-from retrieval.errors import BadMediaError, UsageError
 from retrieval.media import find_file
-from retrieval.server.answers import Json, scrubbed
+from retrieval.server.answers import Json
 from retrieval.server.bodies import Incoming, read_incoming, read_model
 from retrieval.server.limits import RequestError
 from retrieval.server.openapi import answers, body_of
@@ -81,13 +80,7 @@ def _of_texts(state: State, body: EmbeddingsBody, texts: Sequence[str]) -> Vecto
 
 def _of_files(state: State, body: EmbeddingsBody, incoming: Incoming) -> Vectors:
     encoder = state.engine.encoder
-    rows = []
-    for path in incoming.paths:
-        try:
-            rows.append(_of_file(state, body, path))
-        except (BadMediaError, UsageError) as error:
-            message = scrubbed(str(error), incoming.names)
-            raise RequestError(message, code=error.code, status=422) from error
+    rows = [_of_file(state, body, path) for path in incoming.paths]
     dims = {len(row) for row in rows}
     _check(body, name=encoder.name, dim=dims.pop())
     if dims:

@@ -197,7 +197,7 @@ class Gate:
             if answer.done():
                 return answer.result()
         finally:
-            answer.cancel()
+            job.cancel()
             if gone is not None:
                 gone.cancel()
         if gone is not None and gone.done():

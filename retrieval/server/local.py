@@ -74,6 +74,7 @@ def listen_local(store: Path) -> socket.socket | None:
     try:
         with socket_address(path) as address:
             made.bind(address)
+        made.listen(128)
     finally:
         os.umask(before)
     return made
