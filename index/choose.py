@@ -1,8 +1,23 @@
-"""Which index for how many vectors: one table, from measurements on two cores."""
+"""Which index for how many vectors: one table, from measurements on two cores.
+
+| vectors      | plans                                             | bytes per vector        |
+|--------------|---------------------------------------------------|-------------------------|
+| to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 25    |
+| to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 25    |
+| to 500,000   | PQ{dim/2}x4fs (FastScan)                          | dim / 4 + 25 + rows     |
+| beyond       | IVF with 4 sqrt(n) lists of such codes            | dim / 4 + 33 + rows     |
+| no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 49            |
+| no room yet  | IVF,SQfp16 whose lists stay in their file         | 33                      |
+| device gpu   | torch_exact, float16 on the GPU                   | 2 dim there, 25 here    |
+
+The rows that score the best candidates again take 4 dim, 2 dim, or nothing where they stay in
+the segments. Batches of 64 queries and more are compared with everything up to 200,000.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 
 from index.base import Index
 from index.checks import check_dim
@@ -14,7 +29,11 @@ from index.types import Plan
 # any removal; a query over 50,000 x 512 takes about 10 ms on two cores.
 EXACT_UP_TO = 10_000
 FLAT_UP_TO = 50_000
-FASTSCAN_UP_TO = 1_000_000
+# A batch of 64 queries multiplied by BLAS takes a tenth of the time per query (PERFORMANCE 3.1).
+FLAT_BATCH_UP_TO = 200_000
+LARGE_BATCH = 64
+# Reading all codes takes 5 ms a query at 1,000,000 x 512; from here on lists are worth training.
+FASTSCAN_UP_TO = 500_000
 
 # FastScan: candidates per answer that are scored again, by recall target. At 100,000 x 512 texts
 # find 0.948 with 4, 0.997 with 16; at 1,000,000 0.987 with 16 and 1.000 with 64.
@@ -23,22 +42,25 @@ K_FACTOR = ((0.90, 8), (0.95, 16), (0.99, 64), (1.00, 256))
 # IVF: share of the lists that is read, by recall target, again for queries of another modality.
 PROBED_SHARE = ((0.90, 1 / 32), (0.95, 1 / 16), (0.99, 1 / 6), (1.00, 1 / 2))
 
-ID_BYTES = 17  # id table: the id twice and a live flag
+ID_BYTES = 25  # id table: the id twice, a position and a live flag
 LARGEST_N_LISTS = 65_536
+
+ROW_BYTES = {"float32": 4, "float16": 2, "mapped": 0}  # per dimension, in memory
 
 
 def choose(
-    n_vectors: int, *, dim: int, recall: float = 0.95, memory_bytes: int | None = None
+    n_vectors: int,
+    *,
+    dim: int,
+    recall: float = 0.95,
+    memory_bytes: int | None = None,
+    batch_size: int = 1,
+    device: str = "cpu",
 ) -> Plan:
     """Choose the kind of index and its parameters.
 
-    | vectors       | plan                            | bytes per vector        |
-    |---------------|---------------------------------|-------------------------|
-    | to 10,000     | exact (numpy, no faiss needed)  | 4 dim + 17              |
-    | to 50,000     | flat                            | 4 dim + 17              |
-    | to 1,000,000  | PQ{dim/2}x4fs,RFlat (FastScan)  | 4 dim + 17 + dim / 4    |
-    | beyond        | IVF with 4 sqrt(n) lists        | 4 dim + 17 + 16         |
-    | no room for it| exact in float16, or refused    | 2 dim + 17 + 4          |
+    The table is at the head of this file. Of the plans for a size the first one is taken that
+    fits the memory.
 
     Args:
         n_vectors: how many there will be, at least 0.
@@ -46,6 +68,8 @@ def choose(
         recall: wanted recall@10 for queries of another modality, above 0, at most 1;
             1 means exact.
         memory_bytes: what the index may take; None for no limit.
+        batch_size: how many queries come at once, usually.
+        device: `cpu` or `gpu`; on a GPU the memory meant is its own.
 
     Returns:
         The plan; `make_index` carries it out.
@@ -56,17 +80,52 @@ def choose(
     Example:
         >>> choose(5_000, dim=512).kind, choose(200_000, dim=512).factory
         ('exact', 'PQ256x4fs,RFlat')
+        >>> choose(200_000, dim=512, memory_bytes=100_000_000).parameters["rows"]
+        'mapped'
     """
     dim = check_dim(dim)
-    if n_vectors < 0 or not 0 < recall <= 1:
+    if n_vectors < 0 or not 0 < recall <= 1 or batch_size < 1 or device not in ("cpu", "gpu"):
         raise InputError(
-            f"n_vectors is {n_vectors} and recall {recall}; they must be at least 0, and above 0 "
-            "and at most 1"
+            f"n_vectors is {n_vectors}, recall {recall}, batch_size {batch_size}, device "
+            f"{device!r}; they must be at least 0, above 0 and at most 1, at least 1, cpu or gpu"
         )
-    plan = _by_count(n_vectors, dim=dim, recall=recall)
-    if memory_bytes is None or plan.memory_bytes <= memory_bytes:
-        return plan
-    return _by_memory(n_vectors, dim=dim, recall=recall, memory_bytes=memory_bytes)
+    least = None
+    for plan in _plans(n_vectors, dim=dim, recall=recall, batch_size=batch_size, device=device):
+        if memory_bytes is None or plan.memory_bytes <= memory_bytes:
+            return plan
+        least = min(plan.memory_bytes, least or plan.memory_bytes)
+    raise InputError(
+        f"{n_vectors:,} vectors of dim {dim} need {least:,} bytes at least; "
+        f"{memory_bytes:,} are allowed: allow more memory or index fewer items",
+        code="too_little_memory",
+    )
+
+
+def choose_factory(text: str, *, n_vectors: int, dim: int) -> Plan:
+    """Plan what a factory string of faiss says, with rows mapped unless it says otherwise.
+
+    Args:
+        text: e.g. `IVF4096,PQ64x4fs,RFlat`.
+        n_vectors, dim: to predict the memory, which is that of the rows and ids alone: what codes
+            take only faiss knows.
+
+    Raises:
+        InputError: the string is refused, with the reason.
+        BackendMissingError: faiss is not installed.
+
+    Example:
+        >>> choose_factory("IVF16,SQ8,RFlat", n_vectors=5_000, dim=8).factory
+        'IVF16,SQ8,RFlat'
+    """
+    from index.faiss_index import FaissIndex
+
+    with_rows = text.endswith((",RFlat", ",Refine(SQfp16)"))
+    parameters = {"factory": text} | ({} if with_rows else {"rows": "mapped"})
+    with FaissIndex(check_dim(dim), kind="factory", **parameters) as made:
+        rows = str(made.parameters["rows"])  # type: ignore[attr-defined]
+        memory_bytes = n_vectors * (ROW_BYTES[rows] * dim + ID_BYTES)
+        reason = "asked for by its factory string; its codes come on top of the memory"
+        return Plan("factory", text, parameters, reason, memory_bytes)
 
 
 def make_index(plan: Plan, *, dim: int) -> Index:
@@ -80,86 +139,148 @@ def make_index(plan: Plan, *, dim: int) -> Index:
         An index to add to.
 
     Raises:
-        BackendMissingError: the plan needs faiss and it is not installed.
+        BackendMissingError: the plan needs faiss or torch and it is not installed.
         InputError: the plan names an unknown kind or parameter.
 
     Example:
         >>> make_index(choose(100, dim=4), dim=4).kind
         'exact'
     """
+    words = {name: str(value) for name, value in plan.parameters.items()}
     if plan.kind == "exact":
-        return ExactIndex(dim, **{name: str(value) for name, value in plan.parameters.items()})
+        return ExactIndex(dim, **words)
+    if plan.kind == "torch_exact":
+        from index.torch_exact import TorchExactIndex
+
+        return TorchExactIndex(dim, **words)
     from index.faiss_index import FaissIndex
 
-    return FaissIndex(
-        dim, kind=plan.kind, **{name: int(value) for name, value in plan.parameters.items()}
-    )
+    return FaissIndex(dim, kind=plan.kind, **plan.parameters)
 
 
-def _by_count(n: int, *, dim: int, recall: float) -> Plan:
-    if n <= EXACT_UP_TO:
-        return _exact(n, dim=dim, reason=f"{n:,} vectors are compared in a few milliseconds")
+def _plans(n: int, *, dim: int, recall: float, batch_size: int, device: str) -> Iterator[Plan]:
+    """Give every plan that would do, best first: speed is given up before accuracy."""
+    large_batch = batch_size >= LARGE_BATCH and n <= FLAT_BATCH_UP_TO
+    if device == "gpu":
+        yield _torch(n, dim=dim)
+    elif n <= EXACT_UP_TO:
+        why = f"{n:,} vectors are compared in a few milliseconds"
+        yield from (_exact(n, dim=dim, dtype=dtype, reason=why) for dtype in ("float32", "float16"))
+    elif n <= FLAT_UP_TO or recall == 1 or large_batch:
+        yield from _flats(n, dim=dim, reason=_why_flat(n, recall=recall))
+    elif n <= FASTSCAN_UP_TO:
+        yield from (_fastscan(n, dim=dim, recall=recall, rows=rows) for rows in ROW_BYTES)
+        yield _lists_in_file(n, dim=dim, recall=recall)
+    else:
+        yield from (_ivf_fastscan(n, dim=dim, recall=recall, rows=rows) for rows in ROW_BYTES)
+        yield _rabitq(n, dim=dim, recall=recall)
+        yield _lists_in_file(n, dim=dim, recall=recall)
+
+
+def _why_flat(n: int, *, recall: float) -> str:
     if n <= FLAT_UP_TO:
-        return _flat(n, dim=dim, reason=f"{n:,} vectors are few enough to compare every one")
+        return f"{n:,} vectors are few enough to compare every one"
     if recall == 1:
-        return _flat(n, dim=dim, reason="recall 1 is asked for: every vector is compared")
-    if n <= FASTSCAN_UP_TO:
-        return _fastscan(n, dim=dim, recall=recall)
-    return _ivf(n, dim=dim, recall=recall)
+        return "recall 1 is asked for: every vector is compared"
+    return f"{n:,} vectors are compared with many queries at once by matrix multiplication"
 
 
-def _by_memory(n: int, *, dim: int, recall: float, memory_bytes: int) -> Plan:
-    """Give up speed before accuracy: first the codes, then half the bits."""
-    if n > FLAT_UP_TO and recall < 1:
-        lists = _ivf(n, dim=dim, recall=recall)
-        if lists.memory_bytes <= memory_bytes:
-            return lists
-    half = _exact(n, dim=dim, reason="only float16 fits the memory; every vector is compared",
-                  dtype="float16")  # fmt: skip
-    if half.memory_bytes <= memory_bytes:
-        return half
-    raise InputError(
-        f"{n:,} vectors of dim {dim} need {half.memory_bytes:,} bytes at least; "
-        f"{memory_bytes:,} are allowed: allow more memory or index fewer items",
-        code="too_little_memory",
-    )
-
-
-def _exact(n: int, *, dim: int, reason: str, dtype: str = "float32") -> Plan:
-    row_bytes = 4 * dim if dtype == "float32" else 2 * dim + 4
+def _exact(n: int, *, dim: int, dtype: str, reason: str) -> Plan:
+    row_bytes = ROW_BYTES[dtype] * dim + (4 if dtype == "float16" else 0)
     factory = "Flat" if dtype == "float32" else "SQfp16"
     return Plan("exact", factory, {"dtype": dtype}, reason, n * (row_bytes + ID_BYTES))
 
 
-def _flat(n: int, *, dim: int, reason: str) -> Plan:
-    return Plan("flat", "Flat", {}, reason, n * (4 * dim + ID_BYTES))
+def _flats(n: int, *, dim: int, reason: str) -> Iterator[Plan]:
+    for dtype, factory in (("float32", "Flat"), ("float16", "SQfp16")):
+        memory_bytes = n * (ROW_BYTES[dtype] * dim + ID_BYTES)
+        yield Plan("flat", factory, {"dtype": dtype}, reason, memory_bytes)
 
 
-def _fastscan(n: int, *, dim: int, recall: float) -> Plan:
-    n_codes = dim // 2 if dim % 2 == 0 else dim
-    k_factor = int(_effort(K_FACTOR, recall))
+def _torch(n: int, *, dim: int) -> Plan:
+    reason = f"{n:,} vectors are compared in float16 by the GPU, exactly, at its memory's speed"
+    return Plan("torch_exact", "SQfp16", {"device": "cuda"}, reason, n * 2 * dim)
+
+
+def _fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
+    m, k_factor = _n_codes(dim), int(_effort(K_FACTOR, recall))
     reason = (
         f"{n:,} vectors: 4-bit codes of all of them are compared and the best {k_factor} per "
-        f"answer scored again, to aim at recall {recall:g} for queries of another modality, which "
-        "lie off any graph"
+        f"answer scored again {_WHERE[rows]}, to aim at recall {recall:g} for queries of another "
+        "modality, which lie off any graph"
     )
-    parameters = {"m": n_codes, "k_factor": k_factor}
-    memory_bytes = n * (4 * dim + -(-n_codes // 2) + ID_BYTES)
-    return Plan("fastscan", f"PQ{n_codes}x4fs,RFlat", parameters, reason, memory_bytes)
+    parameters: dict[str, int | str] = {"m": m, "k_factor": k_factor, "rows": rows}
+    memory_bytes = n * (ROW_BYTES[rows] * dim + -(-m // 2) + ID_BYTES)
+    return Plan("fastscan", f"PQ{m}x4fs{_REFINE[rows]}", parameters, reason, memory_bytes)
 
 
-def _ivf(n: int, *, dim: int, recall: float) -> Plan:
+def _ivf_fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
+    m, k_factor = _n_codes(dim), int(_effort(K_FACTOR, recall))
+    lists, reason = _lists(n, recall=recall)
+    n_lists = lists["n_lists"]
+    parameters: dict[str, int | str] = {**lists, "m": m, "k_factor": k_factor, "rows": rows}
+    row_bytes = ROW_BYTES[rows] * dim + -(-m // 2) + 8 + ID_BYTES
+    return Plan(
+        "ivf_fastscan",
+        f"IVF{n_lists},PQ{m}x4fs{_REFINE[rows]}",
+        parameters,
+        f"{reason}; 4-bit codes, the best {k_factor} per answer scored again {_WHERE[rows]}",
+        n * row_bytes + n_lists * 4 * dim,
+    )
+
+
+def _rabitq(n: int, *, dim: int, recall: float) -> Plan:
+    lists, reason = _lists(n, recall=recall)
+    n_lists = lists["n_lists"]
+    parameters: dict[str, int | str] = {**lists, "k_factor": 64, "rows": "mapped", "n_bits": 1}
+    return Plan(
+        "ivf_rabitq",
+        f"IVF{n_lists},RaBitQfs",
+        parameters,
+        f"{reason}; 1-bit codes, as no larger ones fit, the best 64 per answer scored again "
+        f"{_WHERE['mapped']}",
+        n * (-(-dim // 8) + 16 + 8 + ID_BYTES) + n_lists * 4 * dim,
+    )
+
+
+def _lists_in_file(n: int, *, dim: int, recall: float) -> Plan:
+    lists, reason = _lists(n, recall=recall)
+    n_lists = lists["n_lists"]
+    return Plan(
+        "ivf",
+        f"IVF{n_lists},SQfp16",
+        {**lists, "dtype": "float16"},
+        f"{reason}; float16, left in their file, as no codes fit the memory",
+        n * (8 + ID_BYTES) + n_lists * 4 * dim,
+    )
+
+
+def _lists(n: int, *, recall: float) -> tuple[dict[str, int], str]:
     n_lists = min(2 ** round(math.log2(4 * math.sqrt(n))), LARGEST_N_LISTS)
     n_probes = max(1, round(n_lists * _effort(PROBED_SHARE, recall)))
     reason = (
         f"{n:,} vectors: {n_lists:,} lists, of which {n_probes:,} are read for each query to aim "
         f"at recall {recall:g} for queries of another modality"
     )
-    memory_bytes = n * (4 * dim + 16 + ID_BYTES) + n_lists * 4 * dim
-    parameters = {"n_lists": n_lists, "n_probes": n_probes}
-    return Plan("ivf", f"IVF{n_lists},Flat", parameters, reason, memory_bytes)
+    return {"n_lists": n_lists, "n_probes": n_probes}, reason
+
+
+def _n_codes(dim: int) -> int:
+    return dim // 2 if dim % 2 == 0 else dim
 
 
 def _effort(table: tuple[tuple[float, float], ...], recall: float) -> float:
     """The first row that reaches the target; the last one reaches any."""
     return next(effort for reached, effort in table if recall <= reached)
+
+
+_REFINE: Mapping[str, str] = {
+    "float32": ",RFlat",
+    "float16": ",Refine(SQfp16)",
+    "mapped": "",
+}
+_WHERE: Mapping[str, str] = {
+    "float32": "exactly",
+    "float16": "in float16",
+    "mapped": "with the rows of the segments, which stay on disk",
+}

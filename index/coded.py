@@ -14,7 +14,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from index.errors import InputError
-from index.faiss_kinds import Core, Limits, TrainedKind, Value
+from index.faiss_kinds import UNREACHED, Core, Limits, TrainedKind, Value
+from index.needed import candidates_needed
 from index.row_blocks import ArrayBlock, RowBlock, RowBlocks
 from index.rows import StoredRows, read_rows
 from index.topk import Scores
@@ -137,6 +138,15 @@ class CodedKind(TrainedKind):
     def flat_core(self) -> Core | None:
         stored = None if self.is_mapped or not self.is_trained else self._stored(self.core)
         return stored if self.parameters["rows"] == "float32" else None
+
+    def needed(
+        self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
+    ) -> Ids | None:
+        if effort != "k_factor":
+            return None
+        base = self._base(given, selector=None)
+        ranks = candidates_needed(self._codes(self.core), queries, positions, params=base)
+        return np.where(ranks < UNREACHED, -(-ranks // k), UNREACHED)
 
     def _best(self, queries: Vectors, positions: Ids, n_kept: int) -> tuple[Scores, Ids]:
         """Score candidates in float32 and keep the best; the rest of the row is -1."""

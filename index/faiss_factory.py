@@ -10,7 +10,8 @@ from index.coded import CodedKind
 from index.errors import InputError
 from index.faiss_kinds import TRAIN_PER_LIST, Core, Limits, Value
 from index.ivf_training import train_coarse
-from index.types import SearchParameters, Vectors
+from index.needed import probes_needed
+from index.types import Ids, SearchParameters, Vectors
 
 _ROTATION = r"(?:RR\d+|OPQ\d+(?:_\d+)?),"
 _LISTS = r"IVF(?P<lists>\d+)(?P<graph>_HNSW\d+)?,"
@@ -90,6 +91,14 @@ class FactoryKind(CodedKind):
         if self._n_lists and not (self._parts["rotation"] or self._parts["graph"]):
             train_coarse(codes, vectors, seed=self.number("seed"))
         super().train(vectors)
+
+    def needed(
+        self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
+    ) -> Ids | None:
+        plain = not (self._parts["rotation"] or self._parts["graph"])
+        if effort == "n_probes" and plain:
+            return probes_needed(self._codes(self.core), queries, positions)
+        return super().needed(effort, queries, positions, k=k, given=given)
 
     def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
         # Any: faiss's classes have no types

@@ -212,6 +212,33 @@ class FaissIndex(Index):
         if isinstance(self._back, IvfKind):
             self._back.lists = lists
 
+    def needed(
+        self, effort: str, queries: Vectors, *, truth: Neighbors, k: int, given: SearchParameters
+    ) -> Ids | None:
+        """Tell the least value of an effort with which each true answer is found; see `tune`.
+
+        Args:
+            effort: one of `efforts`.
+            queries: float32 [Q, D], unit length.
+            truth: the exact answers, at least k columns.
+            k: how many of them count.
+            given: the other efforts.
+
+        Returns:
+            int64 [Q, k], `UNREACHED` where no value does; None where only searching can tell.
+        """
+        with self._guard.use():
+            if not self._back.is_trained:
+                return None
+            order = np.argsort(self._table.ids, kind="stable")
+            wanted = truth.ids[:, :k]
+            at = np.searchsorted(self._table.ids, wanted, sorter=order)
+            positions = order[np.minimum(at, len(order) - 1)]
+            there = np.arange(k) < np.minimum(truth.counts, k)[:, None]
+            known = there & (self._table.ids[positions] == wanted) & self._table.live[positions]
+            positions = np.where(known, positions, -1)
+            return self._back.needed(effort, queries, positions, k=k, given=given)
+
     def sample(self, n: int) -> tuple[Ids, Vectors]:
         """Pick up to n live vectors, evenly spread over the positions.
 

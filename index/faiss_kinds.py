@@ -26,6 +26,7 @@ TRAIN_PER_LIST = 39
 
 Value = int | str
 # parameter -> (default, lowest, highest) of a number, or the words it may be, the default first
+UNREACHED = 2**31  # an effort beyond all limits
 Limits = Mapping[str, tuple[int, int, int] | tuple[str, ...]]
 DTYPES = ("float32", "float16")
 
@@ -110,6 +111,24 @@ class FaissKind(ABC):
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
         """Find scores and positions [Q, k], best first, position -1 beyond the last."""
+
+    def needed(
+        self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
+    ) -> Ids | None:
+        """Tell the least value of an effort with which each position is among the nominees.
+
+        Args:
+            effort: one of `efforts`.
+            queries: float32 [Q, D].
+            positions: int64 [Q, K], the true answers; -1 for none.
+            k: how many answers are asked for.
+            given: the other effort.
+
+        Returns:
+            int64 [Q, K], `UNREACHED` where no value does; None where only searching can tell.
+        """
+        del effort, queries, positions, k, given
+        return None
 
     @abstractmethod
     def rows(self, positions: Ids) -> Vectors:

@@ -11,6 +11,7 @@ from index.errors import InputError
 from index.faiss_kinds import DTYPES, TRAIN_PER_LIST, Core, FaissKind, Limits, TrainedKind
 from index.ivf_training import train_coarse
 from index.mapped_lists import MappedLists
+from index.needed import probes_needed
 from index.rows import StoredRows, read_rows
 from index.topk import Scores
 from index.types import Ids, SearchParameters, Vectors
@@ -199,6 +200,12 @@ class IvfKind(TrainedKind):
         self.lists.prove(probed)
         found = self.core.search_preassigned(queries, k, probed, near, params=asked)
         return found
+
+    def needed(
+        self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
+    ) -> Ids | None:
+        del effort, k, given  # lists are all there is
+        return probes_needed(self.core, queries, positions)
 
     def add(self, vectors: Vectors) -> None:
         if self.lists is not None:  # faiss would end the process rather than grow a mapped list

@@ -15,7 +15,8 @@ from index.coded import CodedKind
 from index.errors import InputError
 from index.faiss_kinds import TRAIN_PER_LIST, Core, Limits, Value
 from index.ivf_training import train_coarse
-from index.types import SearchParameters, Vectors
+from index.needed import probes_needed
+from index.types import Ids, SearchParameters, Vectors
 
 N_CODEWORDS = 16  # of 4 bits
 N_TRAIN = N_CODEWORDS * 256
@@ -86,6 +87,13 @@ class ListedKind(CodedKind):
     def train(self, vectors: Vectors) -> None:
         train_coarse(self._codes(self.core), vectors, seed=self.number("seed"))
         super().train(vectors)
+
+    def needed(
+        self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
+    ) -> Ids | None:
+        if effort == "n_probes":
+            return probes_needed(self._codes(self.core), queries, positions)
+        return super().needed(effort, queries, positions, k=k, given=given)
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
         return (*super()._codes_signature(codes), codes.nlist)

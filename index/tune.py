@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from index.base import Index
 from index.errors import InputError
+from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
-from index.types import Neighbors, SearchParameters, Vectors
+from index.types import Ids, Neighbors, SearchParameters, Vectors
 
 LADDER_FROM, LADDER_TO = 1, 4_096
 Z_95 = 1.64  # one-sided 95 %
 N_TIMED = 64
+
+# More lists and fewer candidates, or the other way round: what is tried, and timed.
+WIDENINGS = (1.0, 1.2, 1.5, 2.0)
+N_TIMED_WIDENING = 24
+# Where a search falls short of what was counted (a tie, a float32 sum), it gets a little more.
+N_CORRECTIONS, CORRECTION = 8, 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Tuned:
         reached: False where the target is out of reach of this index.
         latency_ms: median time of a single query.
         n_queries: that were asked.
-        tried: every effort measured and its recall, cheapest first.
+        tried: efforts and their recall, cheapest first.
     """
 
     parameters: SearchParameters
@@ -48,9 +56,10 @@ class Tuned:
 def tune(ix: Index, *, queries: Vectors, truth: Neighbors, target: float, k: int = 10) -> Tuned:
     """Find the least effort with which an index reaches a recall.
 
-    Recall grows with effort, so bisection on a ladder of powers of the square root of two finds
-    the step. `ivf_fastscan` has two efforts: candidates are first plentiful while the number of
-    lists is found, then cut down as far as the target allows.
+    For lists and codes recall is counted for every effort at once, from the ranks of the true
+    answers, and confirmed by one search; of several ways to spend effort the fastest is taken. A
+    graph is searched: recall grows with effort, so bisection on a ladder of powers of the square
+    root of two finds the step.
 
     Args:
         ix: to search; its own settings stay as they are.
@@ -81,11 +90,7 @@ def tune(ix: Index, *, queries: Vectors, truth: Neighbors, target: float, k: int
     trial = _Trial(ix, queries, truth, k)
     margin = _margin(target, n=len(queries), k=k)
     wanted = min(1.0, target + margin)
-    parameters = SearchParameters()
-    for name, start in _EFFORTS.get(ix.kind, ()):
-        if start is not None:
-            parameters = replace(parameters, k_factor=start)
-        parameters = trial.bisect(name, parameters, wanted)
+    parameters = trial.settle(wanted)
     recall = trial.recall(parameters)
     return Tuned(
         parameters=parameters,
@@ -96,15 +101,6 @@ def tune(ix: Index, *, queries: Vectors, truth: Neighbors, target: float, k: int
         n_queries=len(queries),
         tried=tuple(sorted(trial.tried)),
     )
-
-
-# By kind: the efforts to bisect one after the other, and k_factor meanwhile.
-_EFFORTS: dict[str, tuple[tuple[str, int | None], ...]] = {
-    "hnsw": (("ef_search", None),),
-    "ivf": (("n_probes", None),),
-    "fastscan": (("k_factor", None),),
-    "ivf_fastscan": (("n_probes", 64), ("k_factor", None)),
-}
 
 
 class _Trial:
@@ -118,6 +114,88 @@ class _Trial:
             found = self._ix.search(self._queries, k=self._k, parameters=parameters)
             self._known[parameters] = recall_at_k(found, self._truth, k=self._k)
         return self._known[parameters]
+
+    def settle(self, wanted: float) -> SearchParameters:
+        """Find the parameters, by counting where that is possible."""
+        efforts = self._ix.efforts
+        if not efforts:
+            return SearchParameters()
+        start = self._with(SearchParameters(), efforts[1:], LADDER_TO // self._k)
+        needed = self._needed(efforts[0], start)
+        if needed is None:
+            parameters = self.bisect(efforts[0], start, wanted)
+            return self._cut(parameters, efforts[1:], wanted)
+        self._note(needed)
+        least = _least(needed, wanted)
+        if len(efforts) == 1:
+            return self._confirmed(_with(start, efforts[0], least), efforts, wanted)
+        ways = self._ways(efforts, needed, least, wanted)
+        return self._confirmed(ways, efforts, wanted)
+
+    def _ways(
+        self, efforts: Sequence[str], needed: Ids, least: int, wanted: float
+    ) -> SearchParameters:
+        """Take the fastest of some ways to spend two efforts."""
+        most = int(needed[needed < _NEVER].max(initial=1))
+        ways = []
+        for coarse in sorted({min(most, math.ceil(least * w)) for w in WIDENINGS}):
+            given = _with(SearchParameters(), efforts[0], coarse)
+            fine = self._needed(efforts[1], given)
+            if fine is not None:
+                ways.append(_with(given, efforts[1], _least(fine, wanted)))
+                if _share(fine, ways[-1], efforts[1]) < wanted:
+                    ways.pop()
+        if not ways:  # candidates run out first: everything is read, and as many as are allowed
+            given = _with(SearchParameters(), efforts[0], most)
+            return _with(given, efforts[1], LADDER_TO // self._k)
+        if len(ways) == 1:
+            return ways[0]
+        some = self._queries[:N_TIMED_WIDENING]
+        return min(ways, key=lambda way: _latency_ms(self._ix, some, way, k=self._k))
+
+    def _cut(
+        self, parameters: SearchParameters, efforts: Sequence[str], wanted: float
+    ) -> SearchParameters:
+        """Take away from the further efforts what the target does not need."""
+        for name in efforts:
+            needed = self._needed(name, parameters)
+            if needed is not None:
+                cut = _with(parameters, name, _least(needed, wanted))
+                parameters = self._confirmed(cut, (name,), wanted)
+        return parameters
+
+    def _confirmed(
+        self, parameters: SearchParameters, efforts: Sequence[str], wanted: float
+    ) -> SearchParameters:
+        """Add effort until a search finds what was counted, or no more than before."""
+        for _ in range(N_CORRECTIONS):
+            if self.recall(parameters) >= wanted:
+                break
+            for name in efforts:
+                more = math.ceil(getattr(parameters, name) * CORRECTION)
+                parameters = _with(parameters, name, more)
+        return parameters
+
+    def _needed(self, name: str, given: SearchParameters) -> Ids | None:
+        """Give the effort each true answer needs, one entry each; None where only a search can."""
+        if not isinstance(self._ix, FaissIndex):
+            return None
+        needed = self._ix.needed(name, self._queries, truth=self._truth, k=self._k, given=given)
+        if needed is None:
+            return None
+        there = np.arange(self._k) < np.minimum(self._truth.counts, self._k)[:, None]
+        return np.sort(needed[there])
+
+    def _note(self, needed: Ids) -> None:
+        for rung in _ladder():
+            self.tried.append((rung, float(np.searchsorted(needed, rung, "right") / len(needed))))
+
+    def _with(
+        self, parameters: SearchParameters, names: Sequence[str], effort: int
+    ) -> SearchParameters:
+        for name in names:
+            parameters = _with(parameters, name, effort)
+        return parameters
 
     def bisect(self, name: str, others: SearchParameters, wanted: float) -> SearchParameters:
         """Find the lowest rung that reaches `wanted`; the highest where none does.
@@ -142,6 +220,25 @@ class _Trial:
         recall = self.recall(_with(others, name, effort))
         self.tried.append((effort, recall))
         return recall
+
+
+_NEVER = 2**31
+
+
+def _least(needed: Ids, wanted: float) -> int:
+    """The effort with which a share of the answers is found; of all that can be, where it is less.
+
+    Args:
+        needed: int64 [A], ascending.
+        wanted: share.
+    """
+    n_reachable = int(np.searchsorted(needed, _NEVER))
+    n_wanted = min(math.ceil(wanted * len(needed) - 1e-9), n_reachable)
+    return int(needed[n_wanted - 1]) if n_wanted else LADDER_TO
+
+
+def _share(needed: Ids, parameters: SearchParameters, name: str) -> float:
+    return float(np.searchsorted(needed, getattr(parameters, name), "right") / max(1, len(needed)))
 
 
 def _ladder() -> list[int]:

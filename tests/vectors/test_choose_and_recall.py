@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from index import ExactIndex, Neighbors
-from index.choose import choose, make_index
+from index.choose import choose, choose_factory, make_index
 from index.errors import InputError
 from index.faiss_index import FaissIndex
 from index.recall import measure_recall, recall_at_k
@@ -20,20 +20,35 @@ from index.recall import measure_recall, recall_at_k
         (10_001, "flat"),
         (50_000, "flat"),
         (50_001, "fastscan"),
-        (1_000_000, "fastscan"),
-        (1_000_001, "ivf"),
-        (10**9, "ivf"),
+        (500_000, "fastscan"),
+        (500_001, "ivf_fastscan"),
+        (10**9, "ivf_fastscan"),
     ],
 )
 def test_the_count_chooses_the_kind(n_vectors, kind):
     plan = choose(n_vectors, dim=512)
     assert plan.kind == kind
     assert plan.reason
-    assert make_index(plan, dim=512).kind == kind
+    made = make_index(plan, dim=512)
+    assert made.kind == kind
+    assert not isinstance(made, FaissIndex) or made.factory == plan.factory
 
 
 def test_recall_one_means_every_vector_is_compared():
     assert choose(500_000, dim=512, recall=1.0).kind == "flat"
+
+
+def test_large_batches_are_multiplied_while_there_are_not_too_many_vectors():
+    assert choose(100_000, dim=512, batch_size=256).kind == "flat"
+    assert choose(100_000, dim=512, batch_size=1).kind == "fastscan"
+    assert choose(400_000, dim=512, batch_size=256).kind == "fastscan"
+
+
+def test_a_gpu_compares_everything_in_float16():
+    plan = choose(10**7, dim=768, device="gpu", memory_bytes=20 * 10**9)
+    assert (plan.kind, plan.memory_bytes) == ("torch_exact", 10**7 * 2 * 768)
+    with pytest.raises(InputError, match="need 15,360,000,000 bytes"):
+        choose(10**7, dim=768, device="gpu", memory_bytes=15 * 10**9)
 
 
 def test_a_higher_target_makes_more_effort():
@@ -43,17 +58,78 @@ def test_a_higher_target_makes_more_effort():
     assert probes == sorted(set(probes))
 
 
-def test_less_memory_gives_up_the_codes_then_half_the_bits_then_says_no():
-    codes = choose(100_000, dim=512)
-    lists = choose(100_000, dim=512, memory_bytes=codes.memory_bytes - 1)
-    assert lists.kind == "ivf"
-    half = choose(100_000, dim=512, memory_bytes=lists.memory_bytes - 1)
-    assert (half.kind, half.factory) == ("exact", "SQfp16")
-    with pytest.raises(InputError) as caught:
-        choose(100_000, dim=512, memory_bytes=half.memory_bytes - 1)
-    assert caught.value.code == "too_little_memory"
-    for plan in (codes, lists, half):
-        assert plan.memory_bytes >= 100_000 * 512 * 2
+REFUSED = "too_little_memory"
+
+
+def _narrowing(n: int) -> list[object]:
+    """What is chosen as the memory shrinks a byte below what the plan before would take."""
+    chosen, limit = [], None
+    while True:
+        try:
+            plan = choose(n, dim=512, memory_bytes=limit)
+        except InputError as error:
+            return [*chosen, error.code]
+        chosen.append((plan.kind, plan.parameters.get("rows") or plan.parameters.get("dtype")))
+        limit = plan.memory_bytes - 1
+
+
+def test_less_memory_gives_up_rows_in_memory_then_codes_then_says_no():
+    assert _narrowing(5_000) == [
+        ("exact", "float32"),
+        ("exact", "float16"),
+        REFUSED,
+    ]
+    assert _narrowing(20_000) == [
+        ("flat", "float32"),
+        ("flat", "float16"),
+        REFUSED,
+    ]
+    assert _narrowing(100_000) == [
+        ("fastscan", "float32"),
+        ("fastscan", "float16"),
+        ("fastscan", "mapped"),
+        ("ivf", "float16"),
+        REFUSED,
+    ]
+    assert _narrowing(2_000_000) == [
+        ("ivf_fastscan", "float32"),
+        ("ivf_fastscan", "float16"),
+        ("ivf_fastscan", "mapped"),
+        ("ivf_rabitq", "mapped"),
+        ("ivf", "float16"),
+        REFUSED,
+    ]
+
+
+def test_rows_left_in_the_segments_bring_a_million_under_180_bytes_each():
+    plan = choose(1_000_000, dim=512, memory_bytes=200_000_000)
+    assert plan.parameters["rows"] == "mapped"
+    assert plan.memory_bytes / 1_000_000 < 180
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("PCA64,IVF16,Flat", "subtracts a mean"),
+        ("IDMap2,Flat", "leave IDMap out"),
+        ("NSG32", "cannot grow"),
+        ("IVF16,Nonsense", "not understood"),
+        ("", "not understood"),
+        ("PQ7x4fs", "PQ7x4fs"),
+    ],
+)
+def test_factory_strings_that_would_answer_wrongly_are_refused_with_the_reason(text, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        choose_factory(text, n_vectors=1_000, dim=16)
+    assert caught.value.code == "bad_factory"
+
+
+@pytest.mark.parametrize("text", ["IVF8,SQ8", "RR16,RaBitQfs4,RFlat", "PQ8x4fs,Refine(SQfp16)"])
+def test_a_factory_string_becomes_an_index(text):
+    plan = choose_factory(text, n_vectors=1_000, dim=16)
+    made = make_index(plan, dim=16)
+    assert isinstance(made, FaissIndex)
+    assert made.factory == text
 
 
 def test_a_plan_carries_its_parameters_into_the_index():
@@ -62,7 +138,17 @@ def test_a_plan_carries_its_parameters_into_the_index():
     assert codes.parameters == {"m": 4, "k_factor": 8, "n_train": 4096, "rows": "float32"}
 
 
-@pytest.mark.parametrize("bad", [{"n_vectors": -1}, {"recall": 0.0}, {"recall": 1.1}, {"dim": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"n_vectors": -1},
+        {"recall": 0.0},
+        {"recall": 1.1},
+        {"dim": 0},
+        {"batch_size": 0},
+        {"device": "tpu"},
+    ],
+)
 def test_arguments_outside_their_limits_are_refused(bad):
     arguments = {"n_vectors": 10, "dim": 4} | bad
     with pytest.raises(InputError):

@@ -14,6 +14,7 @@ import pytest
 from index import ExactIndex, Index, SearchParameters, quantize
 from index.errors import InputError
 from index.faiss_index import FaissIndex
+from index.torch_exact import TorchExactIndex
 
 DIM = 16
 N = 300
@@ -49,6 +50,7 @@ MAKERS: dict[str, Callable[[], Index]] = {
     "factory-mapped": lambda: FaissIndex(
         DIM, kind="factory", factory="HNSW16_SQ8", n_train=256, ef_search=512, rows="mapped"
     ),
+    "torch_exact-float16": lambda: TorchExactIndex(DIM, device="cpu"),
     "fastscan-untrained": lambda: FaissIndex(DIM, kind="fastscan"),
     "ivf-untrained": lambda: FaissIndex(DIM, kind="ivf", n_lists=64),
 }
@@ -57,6 +59,7 @@ EXACT = (
     "exact-float16",
     "flat",
     "flat-float16",
+    "torch_exact-float16",
     "ivf-untrained",
     "fastscan-untrained",
 )
@@ -398,6 +401,7 @@ def test_checks_hold_under_python_dash_o():
 import numpy as np
 from index.errors import InputError
 from index.faiss_index import FaissIndex
+from index.torch_exact import TorchExactIndex
 ix = FaissIndex(4)
 ix.add(np.eye(4, dtype=np.float32), ids=np.arange(4))
 n_refused = 0
@@ -558,6 +562,7 @@ def test_a_spawned_process_can_search_after_the_parent_did(tmp_path):
 import multiprocessing
 import numpy as np
 from index.faiss_index import FaissIndex
+from index.torch_exact import TorchExactIndex
 
 def search(_=None):
     rows = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
@@ -591,6 +596,7 @@ import numpy as np
 from index import ExactIndex
 from index.errors import BackendMissingError
 from index.faiss_index import FaissIndex
+from index.torch_exact import TorchExactIndex
 exact = ExactIndex(4)
 exact.add(np.eye(4, dtype=np.float32), ids=np.arange(4))
 assert exact.search(np.eye(4, dtype=np.float32), k=1).ids.tolist() == [[0], [1], [2], [3]]
