@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a command that asks a running server has no use for numpy
+    import numpy as np
+    import numpy.typing as npt
 
 Modality = Literal["image", "audio", "text", "video"]
 """What an item is. A part is a frame (image), a window (audio) or a chunk (text), never a video."""
 
 MODALITIES: tuple[Modality, ...] = ("image", "audio", "text", "video")
 
-Payload = Union[npt.NDArray[np.uint8], npt.NDArray[np.float32], str]
+Payload = Union["npt.NDArray[np.uint8]", "npt.NDArray[np.float32]", str]
 """What an encoder eats: image uint8 RGB [H, W, 3]; audio float32 [T] in [-1, 1]; text str."""
 
 
