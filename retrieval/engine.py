@@ -11,6 +11,7 @@ from threading import Event, RLock
 from types import TracebackType
 
 from retrieval.add import AddReport, OnProgress, add
+from retrieval.backup import BackupReport, backup
 from retrieval.build import BuildReport, build
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
@@ -240,6 +241,10 @@ class Engine:
             return verify(catalog=self._catalog, store=self.store)
         with self.store.lock():
             return verify(catalog=self._catalog, store=self.store, repair=True)
+
+    def backup(self, archive: str | os.PathLike[str]) -> BackupReport:
+        """Save the store in one file while it is used; see `retrieval.backup.backup`."""
+        return backup(Path(archive).absolute(), catalog=self._catalog, store=self.store)
 
     def migrate(
         self,

@@ -30,6 +30,7 @@ LAYERS = {
     "training": 60,
     "status": 55,
     "add": 50,
+    "backup": 50,
     "build": 50,
     "query": 50,
     "remove": 50,

@@ -53,7 +53,7 @@ def migrate(engine: sa.Engine, *, backup: Path | None) -> None:
             "upgrade crossfind"
         )
     if found is not None and backup is not None:
-        _copy_sqlite(engine, backup)
+        copy_sqlite(engine, backup)
         _log.info("catalog of schema %s copied to %s before migrating", found, backup)
     _upgrade(engine)
 
@@ -69,7 +69,7 @@ def _upgrade(engine: sa.Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _copy_sqlite(engine: sa.Engine, target: Path) -> None:
+def copy_sqlite(engine: sa.Engine, target: Path) -> None:
     """Copy a live SQLite database through its own backup interface."""
     import sqlite3
 

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from index.storage import publish
 from retrieval.catalog.check import check_rows
 from retrieval.catalog.connect import connect, reading, sqlite_url, translated, writing
-from retrieval.catalog.migrate import migrate
+from retrieval.catalog.migrate import copy_sqlite, migrate
 from retrieval.catalog.read import Reader
 from retrieval.catalog.schema import StoreRow
 from retrieval.catalog.write import Writer
-from retrieval.errors import CatalogDamagedError
+from retrieval.errors import CatalogDamagedError, UsageError
 
 
 class Catalog:
@@ -93,6 +93,33 @@ class Catalog:
             results = list(check_rows(connection))
         return len(results), [name for name, intact in results if not intact]
 
+    def copy_to(self, path: Path) -> None:
+        """Copy an SQLite catalog as one read transaction sees it; a file there is replaced.
+
+        Raises:
+            UsageError: the catalog is not SQLite.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise UsageError(
+                "a catalog on PostgreSQL is saved with pg_dump; copy the store's folder beside it",
+                code="backup_needs_sqlite",
+            )
+        with translated(self._engine):
+            copy_sqlite(self._engine, path)
+
+    def foreign_objects(self, *, tmp: Path) -> list[str]:
+        """Name the tables, views, indexes and triggers that a new catalog would not have.
+
+        Args:
+            tmp: directory for a new catalog to compare with.
+        """
+        path = tmp / f"{uuid4().hex}.sqlite"
+        new = Catalog.open(path, uuid="new", create=True)
+        ours, theirs = (set(_objects(catalog._engine)) for catalog in (new, self))
+        new.close()
+        path.unlink()
+        return sorted(theirs - ours)
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -111,6 +138,12 @@ class Catalog:
             )
 
 
+def _objects(engine: sa.Engine) -> list[str]:
+    with reading(engine) as connection:
+        rows = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master")
+        return [f"{kind} {name}: {' '.join((sql or '').split())}" for kind, name, sql in rows]
+
+
 def _copy(source: Path, sink: BinaryIO) -> None:
     with source.open("rb") as file:
         shutil.copyfileobj(file, sink)
@@ -125,7 +158,7 @@ def _check_file(path: Path) -> None:
         raise CatalogDamagedError(
             f"{path} is missing; restore it from a backup, or delete the store and build again"
         ) from error
-    # A power cut may tear the first page in the middle of a commit; SQLite mends it from the journal.
+    # A power cut may tear the first page in mid-commit; SQLite mends it from its journal.
     journal = path.with_name(f"{path.name}-journal")
     is_torn = journal.exists() and journal.stat().st_size > 0
     if magic != b"SQLite format 3\x00" and not is_torn:

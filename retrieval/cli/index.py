@@ -13,6 +13,8 @@ _COMMANDS = {
     "status": ("retrieval.cli.index_status", "Tell what the store holds."),
     "errors": ("retrieval.cli.index_errors", "List the files that cannot be used, and why."),
     "verify": ("retrieval.cli.index_verify", "Check every file and row of the store."),
+    "backup": ("retrieval.cli.index_backup", "Save the store in one file while it is used."),
+    "restore": ("retrieval.cli.index_restore", "Make a store of a backup."),
     "migrate": ("retrieval.cli.index_migrate", "Change the model while the old one serves."),
     "rebuild": ("retrieval.cli.index_rebuild", "Build the index again from its segments."),
 }
