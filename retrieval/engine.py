@@ -176,6 +176,7 @@ class Engine:
         where: str = "",
         min_confidence: float = 0.0,
         offset: int = 0,
+        hybrid: bool = True,
     ) -> list[Hit]:
         """Find the items nearest to a query.
 
@@ -187,6 +188,8 @@ class Engine:
             where: a condition on the items' fields, e.g. `width_px > 800 AND format = 'jpeg'`.
             min_confidence: hits below are left out, 0 to 1.
             offset: how many of the best are passed over; the next page of a list.
+            hybrid: also look for the words in file names, captions and texts; False for the
+                vectors alone.
 
         Returns:
             At most k hits, best first, ties by id.
@@ -198,6 +201,7 @@ class Engine:
         wanted = make_query(
             query, k=k, modality=modality, where=where, min_confidence=min_confidence,
             offset=offset,
+            hybrid=hybrid,
         )  # fmt: skip
         with self._reading() as (reader, generation):
             return search(

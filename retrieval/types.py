@@ -238,6 +238,7 @@ class Query:
         where: a condition on the items' fields, see `retrieval.query.where`; empty for none.
         min_confidence: hits below are left out, in [0, 1]; 0 keeps all.
         offset: how many of the best are passed over; `k + offset` is at most 10,000.
+        hybrid: texts are also looked up word by word, see `retrieval.query.hybrid`.
     """
 
     value: str
@@ -248,6 +249,7 @@ class Query:
     where: str = ""
     min_confidence: float = 0.0
     offset: int = 0
+    hybrid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,7 @@ class Hit:
             kind; None where the store is too small to say.
         confidence: share of unrelated queries whose best hit scores worse, in [0, 1];
             None where the store is too small to say.
+        by: what brought it: its vector, its words (a file name, caption, tag or text), or both.
     """
 
     rank: int
@@ -280,6 +283,7 @@ class Hit:
     copies: tuple[str, ...] = field(default=(), compare=False)
     z: float | None = field(default=None, compare=False)
     confidence: float | None = field(default=None, compare=False)
+    by: Literal["vector", "text", "both"] = field(default="vector", compare=False)
 
     @property
     def cosine(self) -> float:

@@ -97,7 +97,7 @@ def measure(
                 recalls = []
                 for label in sorted(by_label):
                     hits = search(
-                        make_query(label, k=10, modality=modality),
+                        make_query(label, k=10, modality=modality, hybrid=False),
                         reader=reader,
                         generation=generation,
                         encoder=engine.encoder,
@@ -125,12 +125,12 @@ def measure(
 def mixed(engine: Engine, stored: dict[str, dict[str, set[str]]]) -> dict[str, float]:
     """Give the share of pictures among the first 20 for any stored label, and among all items."""
     labels = [label for by_label in stored.values() for label in by_label]
-    hits = [hit for label in labels for hit in engine.search(label, k=20)]
+    hits = [hit for label in labels for hit in engine.search(label, k=20, hybrid=False)]
     by_cosine = [
         hit
         for label in labels
         for hit in sorted(
-            (h for m in stored for h in engine.search(label, k=20, modality=m)),
+            (h for m in stored for h in engine.search(label, k=20, modality=m, hybrid=False)),
             key=lambda h: -h.score,
         )[:20]
     ]

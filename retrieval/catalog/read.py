@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from index.types import SegmentInfo
 from retrieval.catalog.conditions import Condition
 from retrieval.catalog.filters import to_sql
+from retrieval.catalog.fulltext import TextMatch, match, named
 from retrieval.catalog.records import DerivedEntry, FileRecord, SegmentEntry, Snapshot, path_key
 from retrieval.catalog.schema import (
     DerivedRow,
@@ -24,6 +25,7 @@ from retrieval.catalog.schema import (
     SegmentRow,
     SpaceRow,
     StoreRow,
+    TextRow,
     TombstoneRow,
 )
 from retrieval.errors import NotFoundError
@@ -307,6 +309,29 @@ class Reader:
             .order_by(PartRow.id)
         )
         return np.fromiter(self._connection.execute(statement).scalars(), dtype=np.int64)
+
+    def parts_of(self, item_ids: Iterable[int]) -> list[Part]:
+        """List the parts of items, in order of their ids."""
+        found: list[int] = []
+        for chunk in chunks(item_ids):
+            statement = sa.select(PartRow.id).where(PartRow.item_id.in_(chunk))
+            found += self._connection.execute(statement).scalars()
+        parts = self.parts(found)
+        return [parts[id_] for id_ in sorted(parts)]
+
+    def text_matches(
+        self, word: str, *, limit: int, prefix: bool = False, among: Sequence[str] = ()
+    ) -> list[TextMatch]:
+        """List the captions, names, tags and texts that have a word; see `fulltext.match`."""
+        return match(self._connection, word, limit=limit, prefix=prefix, among=among)
+
+    def items_named(self, text: str, *, limit: int) -> list[int]:
+        """List the items with a file of exactly this name; see `fulltext.named`."""
+        return named(self._connection, text, limit=limit)
+
+    def count_texts(self) -> int:
+        """Count the texts that were ever written, about: what full-text search weighs with."""
+        return int(self._connection.execute(sa.select(sa.func.max(TextRow.pk))).scalar() or 0)
 
     def counts(self) -> dict[str, int]:
         """Count items by modality, files, bad files and parts."""

@@ -140,3 +140,62 @@ class DerivedRow(Base):
     recall: Mapped[float | None]
     recall_queries: Mapped[str] = mapped_column(Text)
     plan: Mapped[str] = mapped_column(Text)
+
+
+class TextRow(Base):
+    """Whose words a text of the full-text index has; the words stand there (`fulltext.py`).
+
+    Either an item's (its caption, tags, or one part of a text), or a file's name, which is bound to
+    the path, for an item has as many names as files.
+    """
+
+    __tablename__ = "texts"
+
+    pk: Mapped[int] = mapped_column(_Id, primary_key=True)
+    item_id: Mapped[int | None] = mapped_column(_Id, index=True)
+    part_id: Mapped[int | None] = mapped_column(_Id)
+    path_key: Mapped[bytes | None] = mapped_column(LargeBinary, index=True)
+    name: Mapped[str | None] = mapped_column(Text, index=True)  # of the file, folded
+    stem: Mapped[str | None] = mapped_column(Text, index=True)  # the same without its suffix
+
+
+class DetailRow(Base):
+    """What a file says of itself beyond its pixels and samples; only items that say something."""
+
+    __tablename__ = "details"
+
+    item_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    taken_ns: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    lat: Mapped[float | None]
+    lon: Mapped[float | None]
+    camera: Mapped[str | None] = mapped_column(Text)
+
+
+class TagRow(Base):
+    """A tag of an item, from its own file (`file`) or from a table of the user (`table`)."""
+
+    __tablename__ = "tags"
+
+    item_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    tag: Mapped[str] = mapped_column(Text, primary_key=True)
+    source: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class ColumnRow(Base):
+    """A column of the user's own, and what kind of values it has."""
+
+    __tablename__ = "columns"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)  # text, number, bool
+
+
+class ColumnValueRow(Base):
+    """What an item has in a column of the user's own."""
+
+    __tablename__ = "column_values"
+
+    item_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(ForeignKey("columns.name"), primary_key=True)
+    text: Mapped[str | None] = mapped_column(Text)
+    number: Mapped[float | None]  # also of a bool: 0 or 1

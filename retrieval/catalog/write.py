@@ -8,6 +8,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from index.types import SegmentInfo
+from retrieval.catalog import fulltext
 from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
 from retrieval.catalog.read import chunks
 from retrieval.catalog.records import (
@@ -172,9 +173,7 @@ class Writer(SpaceWriter):
             ids += self._connection.execute(
                 sa.select(ItemRow.id).where(ItemRow.content_hash.in_(hashes_chunk))
             ).scalars()
-        self._bury_parts(ids, generation)
-        for chunk in chunks(ids):
-            self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
+        self._delete_items(ids, generation)
         return len(ids)
 
     def _advance(self, batch: Batch) -> int:
@@ -198,8 +197,7 @@ class Writer(SpaceWriter):
         """Delete the rows of paths; return the contents they held."""
         held = {f.content_hash for f in self.known_files(paths).values() if f.content_hash}
         for chunk in chunks(paths):
-            keys = [path_key(path) for path in chunk]
-            self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
+            self._delete_files(chunk)
         return held
 
     def _put_files(self, files: Sequence[FileRecord]) -> set[str]:
@@ -211,26 +209,36 @@ class Writer(SpaceWriter):
             if f.path in known and known[f.path].content_hash != f.content_hash
         }
         for chunk in chunks(known):
-            keys = [path_key(path) for path in chunk]
-            self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
-        rows = [
-            _file_row(_counted(f, known.get(f.path))) for f in {f.path: f for f in files}.values()
-        ]
+            self._delete_files(chunk)
+        newest = {f.path: f for f in files}
+        rows = [_file_row(_counted(f, known.get(f.path))) for f in newest.values()]
         for rows_chunk in chunks(rows):
             self._connection.execute(sa.insert(FileRow), rows_chunk)
+        fulltext.put_names(self._connection, (p for p, f in newest.items() if f.content_hash))
         return {content for content in replaced if content}
 
     def _put_items(self, items: Sequence[ItemRecord], generation: int) -> None:
         if not items:
             return
-        ids = [item.id for item in items]
-        self._bury_parts(ids, generation)
-        for chunk in chunks(ids):
-            self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
+        self._delete_items([item.id for item in items], generation)
         for items_chunk in chunks(items):
             self._connection.execute(sa.insert(ItemRow), [_item_row(item) for item in items_chunk])
         for parts_chunk in chunks(part for item in items for part in _part_rows(item)):
             self._connection.execute(sa.insert(PartRow), parts_chunk)
+        fulltext.put_items(self._connection, items)
+
+    def _delete_files(self, paths: Sequence[str]) -> None:
+        """Delete the rows of a chunk of paths."""
+        keys = [path_key(path) for path in paths]
+        fulltext.drop_names(self._connection, keys)
+        self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
+
+    def _delete_items(self, item_ids: Sequence[int], generation: int) -> None:
+        """Delete items with all that hangs on them but their files."""
+        self._bury_parts(item_ids, generation)
+        for chunk in chunks(item_ids):
+            fulltext.drop_items(self._connection, chunk)
+            self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
 
     def _bury_parts(self, item_ids: Sequence[int], generation: int) -> None:
         """Delete the parts of items and leave tombstones for their vectors."""

@@ -92,6 +92,10 @@ def query_options(function: F) -> F:
                 "--min-confidence", type=click.FloatRange(0.0, 1.0), default=0.0, metavar="P",
                 help="Only hits this sure, 0 to 1.",
             ),
+            click.option(
+                "--vectors-only", is_flag=True,
+                help="Do not also look for the words in file names, captions and texts.",
+            ),
         )
     ):  # fmt: skip
         function = option(function)

@@ -96,7 +96,7 @@ def print_hits(
             "nothing matches: no item fits the filters and limits given, or the store has none; "
             "see: crossfind index status"
         )
-    if hits and not (as_json or as_jsonl or as_files):
+    if hits and not (as_json or as_jsonl or as_files) and hits[0].by == "vector":
         best = max((h.confidence for h in hits if h.confidence is not None), default=1.0)
         if best < _UNSURE:
             say(f"note: nothing clearly matches; the best hit is {best:.0%} sure")
@@ -110,6 +110,8 @@ def _line(hit: Hit) -> str:
     if hit.text:
         text = " ".join(hit.text.split())
         line += f'  "{escape(text[:_SNIPPET])}{"..." if len(text) > _SNIPPET else ""}"'
+    if hit.by != "vector":
+        line += f"  [{'words' if hit.by == 'text' else 'words too'}]"
     if hit.copies:
         line += f"  (+{plural(len(hit.copies), 'copy')})"
     return line

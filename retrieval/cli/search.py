@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from retrieval.cli.options import hits_options, query_options
 from retrieval.cli.output import escape, print_hits, say
-from retrieval.config import load_settings
-from retrieval.engine import Engine
+from retrieval.cli.warm import ask_server, hits_of
+from retrieval.config import Settings, load_settings
 from retrieval.query.grammar import read_query, refined
 from retrieval.query.parse import join_arguments
+from retrieval.types import Expression, Hit
+
+Value = str | Path | int | Expression
 
 
 @click.command()
@@ -25,6 +31,7 @@ def command(
     less_like: tuple[int, ...],
     where: str,
     min_confidence: float,
+    vectors_only: bool,
     modality: str,
     k: int,
     as_jsonl: bool,
@@ -52,13 +59,32 @@ def command(
     """
     query = join_arguments(words)
     value = refined(read_query(query, syntax=syntax), more=more_like, less=less_like)
-    with Engine.open(settings=load_settings({"store": store})) as engine:
-        hits = engine.search(
-            value, k=k, modality=modality, where=where, min_confidence=min_confidence
-        )
-        warnings = engine.warnings
+    asked = {"k": k, "where": where, "min_confidence": min_confidence, "hybrid": not vectors_only}
+    refining = {"more_like": more_like, "less_like": less_like}
+    hits, warnings = _find(
+        value,
+        body={
+            "query": query, "syntax": syntax, "for": modality, "folder": os.getcwd(),
+            **asked, **refining,
+        },
+        options={"modality": modality, **asked},
+        settings=load_settings({"store": store}),
+    )  # fmt: skip
     for warning in warnings:
         say(f"warning: {escape(warning)}")
     if isinstance(value, str) and Path(query).is_file():
         say(f"note: searched for the words; to search with the file write ./{escape(query)}")
     print_hits(hits, query=query, as_json=as_json, as_jsonl=as_jsonl, as_files=as_files)
+
+
+def _find(
+    value: Value, *, body: dict[str, object], options: dict[str, Any], settings: Settings
+) -> tuple[list[Hit], Sequence[str]]:
+    """Ask the store's server if one runs, else open the store here."""
+    answer = ask_server(settings, route="/v1/search", body=body)
+    if answer is not None:
+        return hits_of(answer), answer["warnings"]
+    from retrieval.engine import Engine
+
+    with Engine.open(settings=settings) as engine:
+        return engine.search(value, **options), engine.warnings

@@ -26,7 +26,12 @@ class Searches(Protocol):
     """What is measured; `Engine` does this."""
 
     def search(
-        self, query: str | Path | int, *, k: int = 10, modality: str | None = None
+        self,
+        query: str | Path | int,
+        *,
+        k: int = 10,
+        modality: str | None = None,
+        hybrid: bool = True,
     ) -> list[Hit]:
         """Find the items nearest to a query, best first."""
 
@@ -119,7 +124,8 @@ def evaluate(
         by_direction.setdefault(judgement.direction, []).append(judgement)
     known = is_known or (lambda _path: True)
     # The first search opens model and index; it is no query's fault.
-    searcher.search(judgements[0].query, k=1, modality=judgements[0].direction[1])
+    first = judgements[0]
+    searcher.search(first.query, k=1, modality=first.direction[1], hybrid=False)
     reports, n_done = [], 0
     for direction, chosen in by_direction.items():
         run = _Run(depth=depth)
@@ -152,7 +158,9 @@ class _Run:
             self._exact.append(_ranking(found, judgement)[: self._depth])
 
     def _search(self, searcher: Searches, judgement: Judgement) -> list[Hit]:
-        return searcher.search(judgement.query, k=self._depth, modality=judgement.direction[1])
+        # File names often hold the answer; what is measured is what the vectors know.
+        wanted = judgement.direction[1]
+        return searcher.search(judgement.query, k=self._depth, modality=wanted, hybrid=False)
 
     def report(
         self,

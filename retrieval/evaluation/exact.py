@@ -37,11 +37,16 @@ class ExactSearcher:
         return self._generation.warnings
 
     def search(
-        self, query: str | Path | int, *, k: int = 10, modality: str | None = None
+        self,
+        query: str | Path | int,
+        *,
+        k: int = 10,
+        modality: str | None = None,
+        hybrid: bool = True,
     ) -> list[Hit]:
         """Find the items nearest to a query, exactly; see `Engine.search`."""
         return search(
-            make_query(query, k=k, modality=modality),
+            make_query(query, k=k, modality=modality, hybrid=hybrid),
             reader=self._reader,
             generation=self._generation,
             encoder=self._encoder,

@@ -26,6 +26,7 @@ def make_query(
     where: str = "",
     min_confidence: float = 0.0,
     offset: int = 0,
+    hybrid: bool = True,
 ) -> Query:
     """Make a Query from what Python code gives.
 
@@ -36,6 +37,7 @@ def make_query(
         where: a condition on the items' fields; empty for none.
         min_confidence: hits below are left out, 0 to 1.
         offset: how many of the best are passed over.
+        hybrid: texts are also looked up word by word.
 
     Raises:
         UsageError: `empty_query`, `bad_k`, `bad_offset`, `bad_modality` or `bad_confidence`.
@@ -68,6 +70,7 @@ def make_query(
         where=where,
         min_confidence=float(min_confidence),
         offset=offset,
+        hybrid=hybrid,
     )
 
 

@@ -25,6 +25,7 @@ def hit_to_json(hit: Hit) -> Row:
         "score": hit.score,
         "start_s": hit.start_s,
         "end_s": hit.end_s,
+        "by": hit.by,
     }
     if hit.confidence is not None:
         row |= {"cosine": hit.cosine, "z": hit.z, "confidence": hit.confidence}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,10 +17,11 @@ from retrieval.query.calibrate import MIN_PARTS, Calibrator, confidence
 from retrieval.query.expression import stored_ids, terms
 from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
+from retrieval.query.hybrid import WINDOW, Answer, Wording, join, read_wording
 from retrieval.query.plan import Leaf, Leg, LoadWide, expression_of, leaves, plan_query
 from retrieval.query.rank import Best, Found, search_leg
 from retrieval.query.where import parse_where
-from retrieval.types import Hit, Modality, Query
+from retrieval.types import Hit, Item, Modality, Query
 
 
 def search(
@@ -51,38 +54,95 @@ def search(
     """
     excluded = set(leave_out) | _own_items(query, reader)
     condition = parse_where(query.where) if query.where.strip() else None
-    calibrator = calibrator or Calibrator(reader=reader, generation=generation, encoder=encoder)
-    legs = plan_query(
-        query,
-        reader=reader,
-        generation=generation,
-        encoder=encoder,
-        loader=loader,
-        load_wide=load_wide,
-        calibrator=calibrator,
-    )
-    filtered = None if condition is None else reader.part_ids_where(condition)
-    found = [
-        search_leg(
-            leg,
-            k=query.offset + query.k,
+    wording = read_wording(expression_of(query), reader=reader) if query.hybrid else None
+    try:
+        legs = plan_query(
+            query,
             reader=reader,
             generation=generation,
-            allowed=_both(_allowed(leg, query, reader=reader, generation=generation), filtered),
-            excluded=excluded,
+            encoder=encoder,
+            loader=loader,
+            load_wide=load_wide,
+            calibrator=calibrator
+            or Calibrator(reader=reader, generation=generation, encoder=encoder),
         )
-        for leg in legs
-    ]
-    calibrated = [_is_calibrated(leg) for leg in legs]
-    plain = all(isinstance(leg.tree, Leaf) for leg in legs)
-    page = _fuse(found, calibrated, plain=plain)[query.offset : query.offset + query.k]
-    hits = _hits(page, reader, first_rank=query.offset + 1)
+    except UsageError as error:
+        if error.code != "empty_query" or not wording:
+            raise
+        legs = []  # words that the model does not know, and the store does
+    filtered = None if condition is None else reader.part_ids_where(condition)
+    legwork = _Legwork(legs, query, reader, generation, excluded, filtered)
+    last = query.offset + query.k
+    if wording:
+        found = join(
+            legwork.best(max(last, WINDOW)),
+            wording=wording,
+            look_up=partial(legwork.best_of, wording=wording),
+        )
+    else:
+        found = legwork.best(last)
+    hits = _hits(found[query.offset : last], reader, first_rank=query.offset + 1)
     return _confident(hits, query)
 
 
-def _fuse(
-    found: list[Best], calibrated: list[bool], *, plain: bool
-) -> list[tuple[Found, float | None]]:
+@dataclass(frozen=True, slots=True)
+class _Legwork:
+    """The legs of a query, ready to be searched among all parts or some.
+
+    Attributes:
+        filtered: int64 [A], ids of the parts that the filter lets through; None for all.
+    """
+
+    legs: list[Leg]
+    query: Query
+    reader: Reader
+    generation: Generation
+    excluded: set[int]
+    filtered: Ids | None
+
+    def best(self, k: int, *, among: Ids | None = None) -> list[Answer]:
+        """Find the best k items, or the best of those that own some parts."""
+        found = [
+            search_leg(
+                leg,
+                k=k,
+                reader=self.reader,
+                generation=self.generation,
+                allowed=_both(_both(self._allowed(leg), self.filtered), among),
+                excluded=self.excluded,
+            )
+            for leg in self.legs
+        ]
+        calibrated = [_is_calibrated(leg) for leg in self.legs]
+        plain = all(isinstance(leg.tree, Leaf) for leg in self.legs)
+        return _fuse(found, calibrated, plain=plain)[:k]
+
+    def best_of(self, item_ids: Sequence[int], n: int, *, wording: Wording) -> list[Answer]:
+        """Find the best n of some items, by the texts that have the words where they are texts."""
+        parts = self.reader.parts_of(item_ids)
+        good = [
+            part
+            for part in parts
+            if not wording.parts.get(part.item_id) or part.id in wording.parts[part.item_id]
+        ]
+        ids: Ids = np.array(sorted(part.id for part in good), dtype=np.int64)
+        if self.legs:
+            return self.best(n, among=ids)
+        if self.query.modality is not None:
+            own = _items_of(self.query.modality, reader=self.reader, generation=self.generation)
+            ids = np.intersect1d(ids, own, assume_unique=True)
+        if self.filtered is not None:
+            ids = np.intersect1d(ids, self.filtered, assume_unique=True)
+        allowed = set(ids.tolist())
+        kept = {part.item_id: part for part in reversed(good) if part.id in allowed}
+        wanted = sorted(set(kept) - self.excluded)[:n]
+        return [Answer(Found(kept[id_], evidence=0.0, cosine=0.0), None) for id_ in wanted]
+
+    def _allowed(self, leg: Leg) -> Ids | None:
+        return _allowed(leg, self.query, reader=self.reader, generation=self.generation)
+
+
+def _fuse(found: list[Best], calibrated: list[bool], *, plain: bool) -> list[Answer]:
     """Merge calibrated lists; lists that cannot be compared with them join by rank.
 
     The lists of a plain query merge by confidence, which within one list rises with the score, so
@@ -105,7 +165,7 @@ def _fuse(
     order = fuse_ranks([list(best) for best in lists])
     first = {id_: (one, best is merged) for best in reversed(lists) for id_, one in best.items()}
     return [
-        (one, confidence(one.sureness) if known else None)
+        Answer(one, confidence(one.sureness) if known else None)
         for one, known in (first[item_id] for item_id in order)
     ]
 
@@ -171,22 +231,28 @@ def _confident(hits: list[Hit], query: Query) -> list[Hit]:
     return [hit for hit in hits if (hit.confidence or 0.0) >= query.min_confidence]
 
 
-def _hits(found: list[tuple[Found, float | None]], reader: Reader, *, first_rank: int) -> list[Hit]:
-    items = reader.items([one.part.item_id for one, _ in found])
+def _hits(answers: list[Answer], reader: Reader, *, first_rank: int) -> list[Hit]:
+    items = reader.items([answer.found.part.item_id for answer in answers])
     return [
-        Hit(
-            rank=rank,
-            id=one.part.item_id,
-            path=items[one.part.item_id].path,
-            modality=items[one.part.item_id].modality,
-            # A sum of float32 products may end a hair outside [-1, 1].
-            score=min(1.0, max(-1.0, one.cosine)),
-            start_s=one.part.start_s,
-            end_s=one.part.end_s,
-            text=one.part.text,
-            copies=items[one.part.item_id].copies,
-            z=one.z,
-            confidence=sure,
-        )
-        for rank, (one, sure) in enumerate(found, start=first_rank)
+        _hit(answer, items[answer.found.part.item_id], rank=rank)
+        for rank, answer in enumerate(answers, start=first_rank)
     ]
+
+
+def _hit(answer: Answer, item: Item, *, rank: int) -> Hit:
+    found = answer.found
+    return Hit(
+        rank=rank,
+        id=item.id,
+        path=item.path,
+        modality=item.modality,
+        # A sum of float32 products may end a hair outside [-1, 1].
+        score=min(1.0, max(-1.0, found.cosine)),
+        start_s=found.part.start_s,
+        end_s=found.part.end_s,
+        text=found.part.text,
+        copies=item.copies,
+        z=found.z,
+        confidence=answer.confidence,
+        by=answer.by,
+    )

@@ -141,8 +141,11 @@ def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    def is_ours(thing: object, name: str | None, *_: object) -> bool:
+        return not (name or "").startswith("texts_words")  # FTS5's own tables
+
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection)
+        context = MigrationContext.configure(connection, opts={"include_object": is_ours})
         assert compare_metadata(context, Base.metadata) == []
         version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         assert version == REVISIONS[-1]

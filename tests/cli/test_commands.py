@@ -37,9 +37,9 @@ def test_search_prints_aligned_lines(home: Path) -> None:
     assert done.code == 0
     assert done.err == ""
     first, second = done.out.splitlines()
-    assert first.split() == ["1", "1.000", "image", "media/red.png"]
+    assert first.split() == ["1", "1.000", "image", "media/red.png", "[words", "too]"]
     assert second.startswith("  2   0.9")
-    assert second.endswith('text   media/notes.csv#1  "a red day"')
+    assert second.endswith('text   media/notes.csv#1  "a red day"  [words too]')
 
 
 def test_search_json_equals_python(home: Path) -> None:
@@ -50,7 +50,7 @@ def test_search_json_equals_python(home: Path) -> None:
         with Engine.open(home / ".crossfind") as engine:
             value = {"red": "red", "#1": 1}.get(query, home / "media" / "blue.png")
             hits = engine.search(value, k=4)
-        names = ("rank", "id", "path", "modality", "score", "start_s", "end_s")
+        names = ("rank", "id", "path", "modality", "score", "start_s", "end_s", "by")
         assert found["hits"] == [{n: getattr(h, n) for n in names} for h in hits]
 
 

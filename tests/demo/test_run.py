@@ -32,7 +32,8 @@ class KnowingEngine:
         self.calls.append("build")
         return object()
 
-    def search(self, query: str | Path, *, k: int, modality: str | None) -> list[Hit]:
+    def search(self, query: str | Path, *, k: int, modality: str | None, hybrid: bool) -> list[Hit]:
+        assert not hybrid
         position = len(self.asked)
         self.asked.append((query, k, modality))
         search = self.demo.searches[position]
@@ -56,8 +57,8 @@ class FixedEngine:
     def build(self) -> object:
         return self
 
-    def search(self, query: str | Path, *, k: int, modality: str | None) -> list[Hit]:
-        return self.hits if query and modality else self.hits[:k]
+    def search(self, query: str | Path, *, k: int, modality: str | None, hybrid: bool) -> list[Hit]:
+        return self.hits if query and modality and not hybrid else self.hits[:k]
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,14 @@ class Answers:
         self.asked: list[tuple[str, int, str | None]] = []
 
     def search(
-        self, query: str | Path | int, *, k: int = 10, modality: str | None = None
+        self,
+        query: str | Path | int,
+        *,
+        k: int = 10,
+        modality: str | None = None,
+        hybrid: bool = True,
     ) -> list[Hit]:
+        assert not hybrid
         self.asked.append((str(query), k, modality))
         paths = self._answers[str(query)][:k]
         return [

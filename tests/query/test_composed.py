@@ -86,7 +86,7 @@ def test_a_composed_search_ranks_as_arithmetic_does(
 ) -> None:
     monkeypatch.chdir(folder)
     expression = parse(text)
-    hits = engine.search(expression, k=k)
+    hits = engine.search(expression, k=k, hybrid=False)
     own = {int(t[1:]) for t in text.split() if t.startswith("#")}
     own |= {engine.item(t).id for t in text.replace('"', "").split() if t.startswith("./")}  # type: ignore[union-attr]
     with engine._catalog.reading() as reader:
