@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from retrieval.cli.evaluate_fusion import run_fusion
 from retrieval.cli.evaluate_labels import run_labels
 from retrieval.cli.options import json_option, model_option, store_option
 from retrieval.cli.output import plural, print_json, print_table, say
@@ -33,6 +34,10 @@ from retrieval.evaluation.relevance import Judgement, read_relevance
     help="Instead: csv with path and label; measures a model as a classifier, without a store.",
 )  # fmt: skip
 @click.option("--prompt", metavar="TEXT", help="For --labels: what is encoded, {} is the label.")
+@click.option(
+    "--fusion", multiple=True, metavar="RULE",
+    help="Compare ways to fuse vectors, captions and words: all, or e.g. rrf, stacking.",
+)  # fmt: skip
 @click.option("--no-exact", is_flag=True, help="Skip the exact search beside the live index.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 @store_option
@@ -44,6 +49,7 @@ def command(
     prompt: str | None,
     model: str | None,
     floors: tuple[str, ...],
+    fusion: tuple[str, ...],
     no_exact: bool,
     seed: int,
     store: str | None,
@@ -56,12 +62,14 @@ def command(
     \b
     crossfind evaluate --relevance pairs.csv
     crossfind evaluate --relevance pairs.csv --fail-under r@10=0.5 --json
+    crossfind evaluate --relevance pairs.csv --fusion all
     crossfind evaluate --labels labels.csv --model starter --prompt "a photo of a {}"
     """
     if labels is not None:
         unused = {
             "relevance": relevance,
             "fail-under": floors,
+            "fusion": fusion,
             "no-exact": no_exact,
             "store": store,
         }
@@ -71,6 +79,10 @@ def command(
     if relevance is None:
         raise click.UsageError("give --relevance to measure a store or --labels to measure a model")
     _refuse({"model": model, "prompt": prompt}, beside="relevance: a store has its own model")
+    if fusion:
+        _refuse({"fail-under": floors, "no-exact": no_exact}, beside="fusion: it only compares")
+        run_fusion(relevance, rules=fusion, store=store, seed=seed, as_json=as_json)
+        return
     wanted = [parse_floor(floor) for floor in floors]
     report = _run(read_relevance(relevance), store=store, with_exact=not no_exact, seed=seed)
     _print(report, as_json=as_json)
