@@ -13,6 +13,7 @@ MAX_K = 100_000
 """A batch of answers takes 20 bytes per column; callers facing the network set a lower limit."""
 
 UNIT_TOLERANCE = 1e-3
+_LEAST_SQUARE, _MOST_SQUARE = (1 - UNIT_TOLERANCE) ** 2, (1 + UNIT_TOLERANCE) ** 2
 
 
 def check_dim(dim: int) -> int:
@@ -45,7 +46,10 @@ def check_vectors(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> 
     """
     _check_form(vectors, dim=dim, what=what)
     # einsum squares without a temporary; a NaN or an infinity surfaces as a bad length
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    squares = np.einsum("nd,nd->n", vectors, vectors) if len(vectors) != 1 else vectors @ vectors[0]
+    if not len(squares) or (squares.min() >= _LEAST_SQUARE and squares.max() <= _MOST_SQUARE):
+        return
+    lengths = np.sqrt(squares)
     bad = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))
     if bad.size:
         row, length = int(bad[0]), float(lengths[bad[0]])

@@ -58,7 +58,7 @@ class FaissNominator(Nominator):
         self._parameters = parameters
         if "n_probes" in back.efforts():
             n_probes = (parameters.n_probes or back.number("n_probes")) * self._share**-0.75
-            self._n_probes = min(round(n_probes), _n_lists(back))
+            self._n_probes: int = min(round(n_probes), _n_lists(back))
             self._parameters = replace(parameters, n_probes=self._n_probes)
 
     def n_candidates(self, k: int) -> int:
@@ -80,7 +80,7 @@ class FaissNominator(Nominator):
         if "n_probes" not in back.efforts():
             return row * self._table.n_positions + _ROWS_PER_CANDIDATE * n
         n_lists = _n_lists(back)
-        n_read = self._table.n_positions * self._n_probes / n_lists
+        n_read: float = self._table.n_positions * self._n_probes / n_lists
         return float(n_lists + row * n_read + _ROWS_PER_CANDIDATE * n)
 
     def nominate(self, queries: Vectors, n: int) -> Ids:

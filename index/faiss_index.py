@@ -23,10 +23,10 @@ from index.kinds import KINDS
 from index.mapped_lists import MappedLists
 from index.row_blocks import RowBlock
 from index.scan import Block, scan
-from index.topk import Candidates, pair_scores, slack
+from index.topk import Candidates, order_table, pair_scores, score_table, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
-RESCORED_ROWS = 16_384
+RESCORED_ROWS = 1_024
 
 
 class FaissIndex(Index):
@@ -285,7 +285,7 @@ class FaissIndex(Index):
             scores, positions = back.nearest(
                 queries, k=n_fetched, selector=self._selector(), parameters=parameters
             )
-        found = self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
+        found = self._best(queries, positions, k=k)
         doubtful = found.counts < k
         if back.is_exact and n_fetched < n_live:
             floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
@@ -300,6 +300,12 @@ class FaissIndex(Index):
         n_asked = k if n == n_live else min(n, -(-k * n // n_live) + SPARE)
         _, positions = self._back.nearest(queries, k=n_asked, selector=None, parameters=parameters)
         return positions if n == n_live else drop_dead(positions, self._table.live)
+
+    def _best(self, queries: Vectors, positions: Ids, *, k: int) -> Neighbors:
+        if positions.shape[1] >= k and positions.min() >= 0:
+            scores = score_table(queries, positions, rows=self._back.rows)
+            return order_table(self._table.ids[positions], scores, k=k)
+        return self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
 
     def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:
         at_query, at_column = np.nonzero(positions >= 0)

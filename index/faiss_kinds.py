@@ -10,7 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -78,6 +78,7 @@ class FaissKind(ABC):
         self.dim = dim
         self.parameters = self._settle(given)
         self.faiss = import_faiss()
+        self._seen: tuple[int, StoredRows] | None = None  # faiss's memory as an array
         self.core = self._new_core()
 
     @property
@@ -176,17 +177,25 @@ class FaissKind(ABC):
 
     def _view(self, flat: Core) -> Vectors:
         """See the rows of a faiss flat index as an array; valid until the next add."""
-        rows: Vectors = self.faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * self.dim)
-        return rows.reshape(flat.ntotal, self.dim)
+        n = flat.ntotal
+        if not n:
+            return np.empty((0, self.dim), np.float32)
+        pointer, known = flat.get_xb(), self._seen
+        if known is None or known[0] != int(pointer) or len(known[1]) != n:
+            rows: Vectors = self.faiss.rev_swig_ptr(pointer, n * self.dim)
+            known = self._seen = (int(pointer), rows.reshape(n, self.dim))
+        return cast(Vectors, known[1])
 
     def _half_view(self, coded: Core) -> StoredRows:
         """See the rows of a faiss float16 index as an array; valid until the next add."""
-        n_bytes = coded.ntotal * 2 * self.dim
-        if not n_bytes:
+        n = coded.ntotal
+        if not n:
             return np.empty((0, self.dim), np.float16)
-        codes = self.faiss.rev_swig_ptr(coded.codes.data(), n_bytes)
-        rows: StoredRows = codes.view(np.float16).reshape(coded.ntotal, self.dim)
-        return rows
+        pointer, known = coded.codes.data(), self._seen
+        if known is None or known[0] != int(pointer) or len(known[1]) != n:
+            codes = self.faiss.rev_swig_ptr(pointer, n * 2 * self.dim)
+            known = self._seen = (int(pointer), codes.view(np.float16).reshape(n, self.dim))
+        return known[1]
 
 
 def _checked(name: str, value: Value, *, allowed: tuple[int, int, int] | tuple[str, ...]) -> Value:

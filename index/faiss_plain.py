@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from index.errors import InputError
-from index.faiss_kinds import DTYPES, TRAIN_PER_LIST, Core, FaissKind, Limits, TrainedKind
+from index.faiss_kinds import (
+    DTYPES,
+    TRAIN_PER_LIST,
+    Core,
+    FaissKind,
+    Limits,
+    TrainedKind,
+    Value,
+)
 from index.ivf_training import train_coarse
 from index.mapped_lists import MappedLists
 from index.needed import probes_needed
@@ -88,6 +96,11 @@ class HnswKind(FaissKind):
         "dtype": DTYPES,
     }
 
+    def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
+        self._walks: dict[int, object] = {}  # faiss's parameters, which no search changes
+        self._kept: tuple[Core, Core] | None = None
+        super().__init__(dim, given=given)
+
     @property
     def _is_half(self) -> bool:
         return self.parameters["dtype"] == "float16"
@@ -111,12 +124,13 @@ class HnswKind(FaissKind):
     def nearest(
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
-        ef_search = parameters.ef_search or self.number("ef_search")
-        found: tuple[Scores, Ids] = self.core.search(
-            queries,
-            k,
-            params=self.faiss.SearchParametersHNSW(efSearch=max(ef_search, k), sel=selector),
-        )
+        ef_search = max(parameters.ef_search or self.number("ef_search"), k)
+        walk = self._walks.get(ef_search) if selector is None else None
+        if walk is None:
+            walk = self.faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
+            if selector is None:
+                self._walks[ef_search] = walk
+        found: tuple[Scores, Ids] = self.core.search(queries, k, params=walk)
         return found
 
     def rows(self, positions: Ids) -> Vectors:
@@ -126,11 +140,16 @@ class HnswKind(FaissKind):
         yield self._stored(), slice(0, self.core.ntotal)
 
     def flat_core(self) -> Core | None:
-        return None if self._is_half else self.faiss.downcast_index(self.core.storage)
+        return None if self._is_half else self._storage()
 
     def _stored(self) -> StoredRows:
-        storage = self.faiss.downcast_index(self.core.storage)
+        storage = self._storage()
         return self._half_view(storage) if self._is_half else self._view(storage)
+
+    def _storage(self) -> Core:
+        if self._kept is None or self._kept[0] is not self.core:
+            self._kept = self.core, self.faiss.downcast_index(self.core.storage)
+        return self._kept[1]
 
 
 class IvfKind(TrainedKind):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Guard:
@@ -26,31 +24,61 @@ class Guard:
         self._n_users = 0
         self._n_waiting = 0
         self._changing = False
+        self._user = _User(self)
+        self._changer = _Changer(self)
 
-    @contextmanager
-    def use(self) -> Iterator[None]:
+    def use(self) -> _User:
         """Search; waits while somebody changes the index or is about to."""
+        return self._user
+
+    def change(self) -> _Changer:
+        """Add or remove; waits until nobody searches."""
+        return self._changer
+
+    def begin_use(self) -> None:
         with self._turn:
-            self._turn.wait_for(lambda: not self._changing and not self._n_waiting)
+            if self._changing or self._n_waiting:
+                self._turn.wait_for(lambda: not self._changing and not self._n_waiting)
             self._n_users += 1
-        try:
-            yield
-        finally:
-            with self._turn:
-                self._n_users -= 1
+
+    def end_use(self) -> None:
+        with self._turn:
+            self._n_users -= 1
+            if self._n_waiting:
                 self._turn.notify_all()
 
-    @contextmanager
-    def change(self) -> Iterator[None]:
-        """Add or remove; waits until nobody searches."""
+    def begin_change(self) -> None:
         with self._turn:
             self._n_waiting += 1
             self._turn.wait_for(lambda: not self._changing and not self._n_users)
             self._n_waiting -= 1
             self._changing = True
-        try:
-            yield
-        finally:
-            with self._turn:
-                self._changing = False
-                self._turn.notify_all()
+
+    def end_change(self) -> None:
+        with self._turn:
+            self._changing = False
+            self._turn.notify_all()
+
+
+class _User:
+    """What `with` enters; without state of its own, so that one serves every thread."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        self._guard.begin_use()
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.end_use()
+
+
+class _Changer:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        self._guard.begin_change()
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.end_change()

@@ -70,8 +70,12 @@ def read_rows(stored: StoredRows, *, scales: Scales | None = None) -> Vectors:
     """
     if stored.dtype == np.float32:
         return stored  # type: ignore[return-value]  # the dtype was just compared
-    rows = widen(cast(Half, stored))
-    rows *= (row_scales(stored) if scales is None else scales)[:, None]
+    half = cast(Half, stored)
+    rows = widen(half)
+    if scales is None:
+        few = len(half) <= CHUNK_ROWS
+        scales = _scales(half, rows) if few else row_scales(half)
+    rows *= scales[:, None]
     return rows
 
 
@@ -118,11 +122,17 @@ def row_scales(stored: StoredRows) -> Scales:
         [0.5]
     """
     scales = np.empty(len(stored), np.float32)
+    for start in range(0, len(stored), CHUNK_ROWS):
+        half = cast(Half, stored[start : start + CHUNK_ROWS])
+        scales[start : start + len(half)] = _scales(half, widen(half))
+    return scales
+
+
+def _scales(half: Half, wide: Vectors) -> Scales:
+    rows = wide.astype(np.float64)
     with np.errstate(divide="ignore"):
-        for start in range(0, len(stored), CHUNK_ROWS):
-            half = cast(Half, stored[start : start + CHUNK_ROWS])
-            rows = widen(half).astype(np.float64)
-            scales[start : start + len(rows)] = 1.0 / np.sqrt(np.einsum("nd,nd->n", rows, rows))
-            all_ones = half.view(np.uint16) & 0x7C00 == 0x7C00  # exponent of infinity and NaN
-            scales[start : start + len(rows)][all_ones.any(axis=1)] = np.nan
+        scales: Scales = (1.0 / np.sqrt(np.einsum("nd,nd->n", rows, rows))).astype(np.float32)
+    all_ones = half.view(np.uint16) & 0x7C00 == 0x7C00  # exponent of infinity and NaN
+    if all_ones.any():
+        scales[all_ones.any(axis=1)] = np.nan
     return scales

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from index.types import Ids, Neighbors, Vectors
 
 Scores = npt.NDArray[np.float32]
 
-SCORE_CHUNK = 4_096
+SCORE_CHUNK = 128
+"""Pairs scored at a time: their rows, in float64, stay in a core's own cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,58 @@ def pair_scores(queries: Vectors, rows: Vectors, *, at_query: Ids, at_row: Ids) 
         left = queries[at_query[here]].astype(np.float64)
         right = rows[at_row[here]].astype(np.float64)
         scores[here] = np.einsum("cd,cd->c", left, right)
-    return np.clip(scores, -1.0, 1.0, out=scores)
+    return _within_one(scores)
+
+
+def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vectors]) -> Scores:
+    """Score a full table of positions, to the last bit as `pair_scores` does.
+
+    Args:
+        queries: float32 [Q, D], unit length.
+        positions: int64 [Q, K], none negative.
+        rows: gives the rows at positions, float32 [P, D], unit length.
+
+    Returns:
+        float32 [Q, K], cosine in [-1, 1].
+
+    Example:
+        >>> eye = np.eye(2, dtype=np.float32)
+        >>> score_table(eye, np.array([[0, 1], [0, 1]]), rows=lambda at: eye[at]).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    scores = np.empty(positions.shape, np.float32)
+    step = max(1, SCORE_CHUNK // positions.shape[1])
+    for start in range(0, len(positions), step):
+        here = positions[start : start + step]
+        left = queries[start : start + step].astype(np.float64)
+        right = rows(here.ravel()).astype(np.float64).reshape(*here.shape, -1)
+        scores[start : start + step] = np.einsum("qd,qkd->qk", left, right)
+    return _within_one(scores)
+
+
+def order_table(ids: Ids, scores: Scores, *, k: int) -> Neighbors:
+    """Keep the k best of each row of a full table, ordered by (-score, id).
+
+    Args:
+        ids: int64 [Q, N], N >= k.
+        scores: float32 [Q, N].
+        k: at least 1.
+
+    Example:
+        >>> order_table(np.array([[7, 3, 5]]), np.array([[.5, .5, .9]], np.float32), k=2).ids
+        array([[5, 3]])
+    """
+    if len(ids) == 1:  # a single query is in a hurry
+        best = np.lexsort((ids[0], -scores[0]))[:k]
+        return Neighbors(ids[:, best], scores[:, best], np.full(1, k, np.int64))
+    order = np.lexsort((ids, -scores), axis=-1)[:, :k]
+    row = np.arange(len(ids))[:, None]
+    return Neighbors(ids[row, order], scores[row, order], np.full(len(ids), k, np.int64))
+
+
+def _within_one(scores: Scores) -> Scores:
+    np.minimum(scores, np.float32(1.0), out=scores)
+    return np.maximum(scores, np.float32(-1.0), out=scores)
 
 
 def slack(dim: int) -> float:
