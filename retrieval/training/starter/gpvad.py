@@ -9,8 +9,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.encoders.starter_audio import event_filters
+
 if TYPE_CHECKING:
     import torch
+
+_FFT, _WINDOW, _HOP = 2048, 882, 441
+
+
+def scene_mel(scene: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Compute the teachers' input as `event_mel` of the encoder does, at half its rate.
+
+    Args:
+        scene: float32 [T] at 22,050 Hz.
+
+    Returns:
+        float32 [1 + T // 441, 64], log mel power, 50 frames a second.
+
+    Example:
+        >>> scene_mel(np.zeros(110_250, np.float32)).shape
+        (251, 64)
+    """
+    padded = np.pad(scene, _WINDOW // 2, mode="reflect")
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    power = (np.abs(np.fft.rfft(frames * window, _FFT)) ** 2).astype(np.float32)
+    # The bins of 2,048 points at 22,050 Hz are those of 4,096 at 44,100 Hz, where the filters live.
+    return np.asarray(np.log(power @ event_filters().T + 2.2e-16), dtype=np.float32)
 
 
 def _pool(x: torch.Tensor, *, size: tuple[int, int]) -> torch.Tensor:
@@ -45,7 +70,7 @@ class EventTeacher:
         """Judge sounds.
 
         Args:
-            mels: float32 [N, T, 64], from `event_mel` of the encoder.
+            mels: float32 [N, T, 64], from `scene_mel`.
 
         Returns:
             float32 [N, T // 4, 527], mean of the teachers' log-odds.

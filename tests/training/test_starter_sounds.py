@@ -1,0 +1,235 @@
+"""The sound steps of the starter's recipe, each against a case worked by hand or a slow version."""
+
+import gzip
+import struct
+import wave
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval.encoders.starter_audio import event_filters, event_mel
+from retrieval.training.starter import audio_head, events, sounds, sounds_fonts
+from retrieval.training.starter.gpvad import scene_mel
+from retrieval.training.starter.sounds_licences import free_files
+from retrieval.training.starter.sounds_mix import Group, Mixer, N
+
+COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+Copyright: 2010 Someone
+License: CC0-1.0
+
+Files: data/sfx/*
+Copyright: 2011 Game Team
+License: CC-BY-SA-3.0
+
+Files: data/sfx/clock.ogg
+       data/sfx/bell.ogg
+Copyright: 2012 Natalie
+License: public-domain
+ Released by its author.
+
+Files: data/sfx/horn.ogg
+Copyright: 2013 Two People
+License: GPL-3 or CC-BY-3.0
+"""
+
+
+def test_only_files_named_with_a_free_licence_are_trained_on(tmp_path):
+    (tmp_path / "copyright").write_text(COPYRIGHT)
+    names = ["clock.ogg", "bell.ogg", "horn.ogg", "skid.ogg"]
+    files = [tmp_path / "usr/share/games/x/data/sfx" / n for n in names]
+    other = tmp_path / "usr/share/games/x/music.ogg"
+    found = free_files(tmp_path / "copyright", files=[*files, other])
+    assert [(p.name, licence, holder) for p, licence, holder in found] == [
+        ("clock.ogg", "public-domain", "2012 Natalie"),
+        ("bell.ogg", "public-domain", "2012 Natalie"),
+        ("horn.ogg", "GPL-3 or CC-BY-3.0", "2013 Two People"),
+    ]
+
+
+def _clonk_group(members: dict[str, bytes | dict]) -> bytes:
+    """Write a C4Group as the game's own tool does: scramble the head, then entries, then data."""
+    contents = {
+        name: _clonk_group(value) if isinstance(value, dict) else value
+        for name, value in members.items()
+    }
+    head = bytearray(204)
+    head[:24] = b"RedWolf Design GrpFolder"
+    struct.pack_into("<i", head, 36, len(contents))
+    for n in range(0, 202, 3):
+        head[n], head[n + 2] = head[n + 2], head[n]
+    table, offset = b"", 0
+    for name, data in contents.items():
+        group = int(isinstance(members[name], dict))
+        entry = name.encode().ljust(260, b"\0") + struct.pack("<5i", 1, group, len(data), 0, offset)
+        table += entry.ljust(316, b"\0")
+        offset += len(data)
+    return bytes(b ^ 237 for b in head) + table + b"".join(contents.values())
+
+
+def test_sounds_come_out_of_nested_clonk_archives(tmp_path):
+    members = {"Fire.ocg": {"Fire.ogg": b"crackle", "Desc.txt": b"no"}, "Bell.wav": b"ding"}
+    packed = bytearray(gzip.compress(_clonk_group(members)))
+    packed[:2] = b"\x1e\x8c"
+    (tmp_path / "game").mkdir()
+    (tmp_path / "game" / "Sound.ocg").write_bytes(packed)
+    sounds.unpack_clonk(tmp_path / "game", target=tmp_path / "out")
+    found = {p.relative_to(tmp_path / "out").as_posix(): p.read_bytes() for p in _files(tmp_path)}
+    assert found == {"Sound.ocg/Fire.ocg/Fire.ogg": b"crackle", "Sound.ocg/Bell.wav": b"ding"}
+
+
+def _files(tmp_path):
+    return [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_sounds_come_out_of_doom_archives_without_their_padding(tmp_path):
+    samples = bytes(range(100, 140))
+    lump = struct.pack("<HHI", 3, 11025, len(samples) + 32) + b"\x80" * 16 + samples + b"\x80" * 16
+    body = struct.pack("<4sii", b"IWAD", 2, 12 + len(lump)) + lump
+    body += struct.pack("<ii8s", 12, len(lump), b"DSPISTOL") + struct.pack("<ii8s", 12, 8, b"MAP01")
+    (tmp_path / "x.wad").write_bytes(body)
+    sounds.unpack_doom(tmp_path / "x.wad", target=tmp_path / "out")
+    assert [p.name for p in _files(tmp_path)] == ["DSPISTOL.wav"]
+    with wave.open(str(tmp_path / "out" / "DSPISTOL.wav")) as file:
+        assert (file.getframerate(), file.readframes(99)) == (11025, samples)
+
+
+def test_a_ninth_of_the_recordings_is_held_out():
+    kept = [sounds.for_validation(f"source/{n}.ogg") for n in range(4000)]
+    assert abs(np.mean(kept) - (1 + 0.5) / 16) < 0.02
+
+
+def _mixer(seed: int) -> Mixer:
+    rng = np.random.default_rng(0)
+    short = [(rng.normal(size=4000) * 8000).astype(np.int16) for _ in range(3)]
+    long = [(rng.normal(size=3 * N) * 8000).astype(np.int16)]
+    return Mixer([Group(short, 0.7), Group(long, 0.3)], seed=seed)
+
+
+def test_scenes_repeat_for_a_seed_and_fill_five_seconds():
+    first, again, other = _mixer(3), _mixer(3), _mixer(4)
+    for _ in range(12):
+        scene = first.scene()
+        assert scene.shape == (110_250,)
+        assert scene.dtype == np.float32
+        assert np.isfinite(scene).all()
+        assert np.abs(scene).max() == pytest.approx(0.7, abs=1e-3)
+        assert np.array_equal(scene, again.scene())
+        assert not np.array_equal(scene, other.scene())
+
+
+def test_the_teachers_hear_what_the_encoder_gives_the_student():
+    t44, t22 = np.arange(44_100) / 44_100, np.arange(22_050) / 22_050
+    tone = sum(np.sin(2 * np.pi * f * t44) for f in (220.0, 1000.0, 3500.0))
+    half = sum(np.sin(2 * np.pi * f * t22) for f in (220.0, 1000.0, 3500.0))
+    there = event_mel(np.asarray(tone, np.float32), filters=event_filters())
+    peak = 0.7 / np.abs(tone).max()
+    here = scene_mel(np.asarray(half * peak, np.float32))
+    assert here.shape == there.shape
+    loud = (there > there.max() - 8)[3:-3]  # the mirrored edges meet a tone in another phase
+    assert loud.sum() > 300
+    assert np.abs(here - there)[3:-3][loud].max() < 0.1
+
+
+def test_digital_silence_sounds_like_a_quiet_room_to_the_network():
+    torch.manual_seed(0)
+    network = events.make_network().eval()
+    with torch.inference_mode():
+        silent, quiet = (network(torch.full((1, 64, 64), level)) for level in (-36.0, -20.0))
+    assert silent.shape == (1, 8, 527)
+    assert torch.equal(silent, quiet)
+
+
+def test_main_directions_bring_variances_to_their_square_root():
+    rng = np.random.default_rng(0)
+    spread = np.geomspace(10, 0.01, 527)
+    basis = np.linalg.qr(rng.normal(size=(527, 527)))[0]
+    samples = (rng.normal(size=(4000, 527)) * spread) @ basis
+    directions = events.main_directions(samples.astype(np.float32))
+    found = np.cov((samples @ directions).T)
+    wanted = np.sort(np.linalg.eigvalsh(np.cov(samples.T)))[::-1][:192] ** 0.5
+    np.testing.assert_allclose(np.diag(found), wanted, rtol=1e-3)
+    assert np.abs(found - np.diag(np.diag(found))).max() < 1e-2
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40)])
+def test_muon_steps_have_singular_values_near_one(shape):
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(events._orthogonal(matrix))
+    assert 0.6 < values.min() < values.max() < 1.3
+
+
+@pytest.mark.slow
+def test_the_student_learns_what_the_teachers_say():
+    rng = np.random.default_rng(0)
+    loud = rng.integers(0, 2, 24)
+    mels = rng.normal(-6, 1, (24, 250, 64)) + 6.0 * loud[:, None, None]
+    wanted = np.full((24, 31, 527), -6.0)
+    wanted += rng.normal(0, 0.01, wanted.shape)
+    wanted[loud == 1, :, 7] = 3.0
+    data = events.Judged(mels.astype(np.float16), wanted.astype(np.float16), 8)
+    network = events.train_events([data], n_steps=100, learning_rate=1e-2, seed=1)
+    with torch.inference_mode():
+        found = network(torch.from_numpy(mels.astype(np.float32)))[:, :, 7].mean(dim=1)
+    assert found[loud == 1].min() > found[loud == 0].max() + 0.3
+
+
+def test_the_shift_lowers_common_and_vague_classes():
+    labels = ["Music", "Dog", "Rain"]
+    found = audio_head.shift(labels, mean_events=np.array([0.5, 0.5, 0.05]), strength=0.3)
+    assert found[0] - found[1] == pytest.approx(3.0)
+    assert found[1] - found[2] == pytest.approx(0.3 * np.log(10), rel=1e-4)
+
+
+def _texts(words):
+    rows = [np.random.default_rng(sum(w.encode())).normal(size=384) for w in words]
+    return np.stack([r / np.linalg.norm(r) for r in rows]).astype(np.float32)
+
+
+def test_the_head_learns_titles_and_events():
+    rng = np.random.default_rng(0)
+    titles = ["dog", "rain", "bell", "train"]
+    kinds = rng.integers(0, 4, 600)
+    prototypes = rng.random((4, 512)) * 2
+    features = (prototypes[kinds] + 0.1 * rng.random((600, 512))).astype(np.float32)
+    said = np.full((600, 527), 1e-3, np.float32)
+    said[np.arange(600), kinds] = 0.8
+    names = audio_head.class_names([f"class {n}" for n in range(527)], texts=_texts, centring=0.5)
+    lesson = audio_head.Lesson(features, said, [[titles[k]] if k < 3 else [] for k in kinds])
+    head = audio_head.fit_head(lesson, names=names, texts=_texts, n_epochs=30)
+    x = (np.sqrt(features) - head["mean"]) / head["spread"]
+    hidden = torch.nn.functional.gelu(torch.from_numpy(x @ head["w1"].T + head["b1"])).numpy()
+    space, log_odds = hidden @ head["w2"].T + head["b2"], hidden @ head["classes"].T + head["bias"]
+    named = (space @ _texts(titles[:3]).T).argmax(axis=1)
+    assert (named == kinds)[kinds < 3].mean() > 0.98
+    assert (log_odds.argmax(axis=1) == kinds).mean() > 0.98
+
+
+def test_a_midi_file_reads_back_note_by_note(monkeypatch):
+    assert [sounds_fonts._variable_length(n).hex() for n in (0, 127, 128, 16_383, 16_384)] == [
+        "00",
+        "7f",
+        "8100",
+        "ff7f",
+        "818000",
+    ]
+    written = sounds_fonts._midi([(0.0, b"\xc0\x05"), (0.5, b"\x90\x3c\x64")])
+    assert written[:14] == b"MThd" + struct.pack(">IHHH", 6, 0, 1, 480)
+    assert written[22:] == b"\x00\xc0\x05" + b"\x83\x60\x90\x3c\x64" + b"\x87\x40\xff\x2f\x00"
+
+
+def test_presets_of_a_font_are_read_without_its_drums(tmp_path):
+    rows = [("Helicopter", 4, 1), ("Kit", 0, 128), ("Dog", 2, 3), ("EOP", 0, 0)]
+    body = b"".join(struct.pack("<20sHHHIII", n.encode(), p, b, 0, 0, 0, 0) for n, p, b in rows)
+    (tmp_path / "x.sf2").write_bytes(b"RIFF....phdr" + struct.pack("<I", len(body)) + body)
+    found = [(p.bank, p.program, p.name) for p in sounds_fonts.presets(tmp_path / "x.sf2")]
+    assert found == [(1, 4, "Helicopter"), (3, 2, "Dog")]
+    names = {p.program: p.name for p in sounds_fonts.general_midi(times=1) if p.bank == 0}
+    assert (names[40], names[73], names[105], names[125]) == (
+        "Violin",
+        "Flute",
+        "Banjo",
+        "Helicopter",
+    )
