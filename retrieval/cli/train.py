@@ -43,11 +43,13 @@ def heads(as_json: bool, **typed: object) -> None:
     \b
     crossfind train heads --pairs pairs.csv --out my.model
     crossfind train heads --pairs photos/ --base starter --out my.model --epochs 60 --loss siglip
+    crossfind train heads --pairs clips.tar --out my.model --hard 4 --dims 64,128 --gap 0.1
+    crossfind train heads --pairs pairs.jsonl --out my.model --teacher other.model
     torchrun --nproc-per-node 2 --no-python crossfind train heads --pairs pairs.csv --out my.model
     """
     from retrieval.training.run_heads import run_heads
 
-    job = make_job(**typed)  # type: ignore[arg-type]  # Click has checked them
+    job = make_job(typed)
     with stop_on_signals() as stop, _watchers(stop) as watchers:
         report = run_heads(job, watchers=watchers)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun one process speaks for all
@@ -97,6 +99,11 @@ def _print_report(report: HeadsReport, *, as_json: bool) -> None:
             "gain": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
             "learnt share": ", ".join(f"{side} {x:.1f}" for side, x in report.shares.items())
             or "all (heads on vectors)",
+            "lessons": ", ".join(report.lessons) or "pairs alone",
+            **{
+                f"recall at {dim} dims": f"{r['before']:.3f} before, {r['after']:.3f} after"
+                for dim, r in report.prefixes.items()
+            },
             "model": escape(report.path) if report.path else "not adopted",
         }
     )

@@ -71,7 +71,7 @@ class TorchHost:
                     code="model_self_test_failed",
                 )
         self.device = _device(options.device)
-        self.dtype = _dtype(options.precision, device=self.device)
+        self.dtype = dtype_of(options.precision, device=self.device)
         if options.threads and self.device.type == "cpu":
             torch.set_num_threads(options.threads)
         n_convolutions = sum(isinstance(m, torch.nn.Conv2d) for m in module.modules())
@@ -226,7 +226,21 @@ def _device(name: str) -> Any:
     return device
 
 
-def _dtype(precision: str, *, device: Any) -> Any:
+def dtype_of(precision: str, *, device: Any) -> Any:  # Any: torch.device, torch.dtype
+    """Name the dtype that a precision means on a device.
+
+    Args:
+        precision: see `TorchOptions`.
+        device: a torch.device.
+
+    Raises:
+        ModelError: no such precision (`bad_device`).
+
+    Example:
+        >>> import torch
+        >>> dtype_of("auto", device=torch.device("cpu")), dtype_of("bf16", device="cpu")
+        (torch.float32, torch.bfloat16)
+    """
     import torch
 
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

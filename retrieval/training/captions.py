@@ -60,12 +60,16 @@ def make_captions(n_captions: int = N_CAPTIONS, *, seed: int = 0) -> list[str]:
     return list(made)
 
 
-def read_captions(path: Path) -> list[str]:
+def read_captions(path: Path, *, n_least: int = 100) -> list[str]:
     """Read captions from a text file, one a line; equal and empty lines count once or not.
 
+    Args:
+        path: of the file.
+        n_least: fewest different ones.
+
     Raises:
-        UsageError: no such file (`path_missing`), too large, not text, or fewer than 100 captions
-            (`bad_captions`).
+        UsageError: no such file (`path_missing`), too large, not text, or fewer captions than
+            `n_least` (`bad_captions`).
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -80,9 +84,9 @@ def read_captions(path: Path) -> list[str]:
             f"cannot read captions from {path}: {error}", code="bad_captions"
         ) from error
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if len(found) < 100:
-        raise UsageError(f"{path} has {len(found)} different captions; at least 100 are needed, "
-                         "10,000 are good", code="bad_captions")  # fmt: skip
+    if len(found) < n_least:
+        raise UsageError(f"{path} has {len(found)} different lines; at least {n_least} are needed",
+                         code="bad_captions")  # fmt: skip
     return found
 
 

@@ -33,6 +33,12 @@ class HeadOptions:
         gap_weight: weight of the modality gap penalty.
         dims: Matryoshka prefixes besides the full dim.
         weights: pair type -> weight; 1 where left out.
+        teacher: name of a model to learn from besides, or empty.
+        teacher_weight: of its lessons in the loss.
+        teacher_labels: file of label words, one a line: the teacher's probabilities of them
+            teach; else its vectors.
+        classes: modality -> class file (see `read_classifier`), whose classes join as pairs.
+        label_weight: pull of each vector to where the class files' probabilities put it.
     """
 
     kind: HeadKind = "residual"
@@ -44,6 +50,11 @@ class HeadOptions:
     gap_weight: float = 0.0
     dims: tuple[int, ...] = ()
     weights: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    teacher_labels: Path | None = None
+    classes: Mapping[Modality, Path] = field(default_factory=dict)
+    label_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,8 @@ class HeadsReport:
         recalls: `before` and `after`: direction -> `hit@k` -> share of test queries.
         shares: modality -> share of the learnt vector in it, of heads on the trunk.
         seconds: wall clock.
+        lessons: what taught besides the pairs, e.g. `image by vectors`.
+        prefixes: dim -> mean recall `before` and `after` of vectors cut to it.
     """
 
     base: str
@@ -120,6 +133,8 @@ class HeadsReport:
     recalls: Mapping[str, Mapping[str, Mapping[str, float]]]
     seconds: float
     shares: Mapping[Modality, float] = field(default_factory=dict)
+    lessons: tuple[str, ...] = ()
+    prefixes: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write it as JSON, keys sorted."""

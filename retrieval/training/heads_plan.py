@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.model_file import HeadSpec
 from retrieval.encoders.trained import apply_head
 from retrieval.errors import ModelError, UsageError
+from retrieval.training.classes import ClassRows
 from retrieval.training.features import SIDES, Features
+from retrieval.training.guides import Guide
 from retrieval.training.heads_job import HeadOptions
 from retrieval.training.objective import PairsObjective
 from retrieval.training.pairs import Pair
@@ -20,6 +23,7 @@ from retrieval.types import Modality, Space
 
 __all__ = [
     "PairTypes",
+    "check_options",
     "choose_space",
     "head_specs",
     "mapped_vectors",
@@ -112,21 +116,80 @@ def head_specs(
     return {side: blends.get(side, plain) for side in wanted}
 
 
+def check_options(options: HeadOptions, *, types: PairTypes, dim: int) -> None:
+    """Refuse options that would have no effect on these pairs.
+
+    Raises:
+        UsageError: a prefix that is none (`bad_dims`), a weight for pairs that are not there
+            (`bad_weights`), or a class file for a modality without a head (`bad_classes`).
+    """
+    wrong = [d for d in options.dims if not 1 <= d < dim]
+    if wrong:
+        raise UsageError(
+            f"prefixes {wrong} do not lie in 1 to {dim - 1}, the dims of this base; "
+            "leave the full one out",
+            code="bad_dims",
+        )
+    known = ", ".join("-".join(pair) for pair in types)
+    for pair, weight in options.weights.items():
+        if pair not in types or weight <= 0:
+            raise UsageError(
+                f"a weight of {weight:g} for {'-'.join(pair)} has no use here; pairs of {known} "
+                "are trained, with weights above 0",
+                code="bad_weights",
+            )
+    for side in options.classes:
+        if (side, "text") not in types:
+            raise UsageError(
+                f"classes of {side} need pairs of {side} and text; these are {known}",
+                code="bad_classes",
+            )
+
+
 def training_objective(
-    features: Features, *, rows: Ids, types: PairTypes, options: HeadOptions
+    features: Features,
+    *,
+    rows: Ids,
+    types: PairTypes,
+    options: HeadOptions,
+    guides: Sequence[Guide] = (),
+    classes: Sequence[ClassRows] = (),
 ) -> PairsObjective:
-    """Put the training rows into tensors, with the loss that was asked for."""
+    """Put the training rows into tensors, then the classes, with the loss that was asked for."""
     sides = [side for side in SIDES if any(side in pair for pair in types)]
     dim = features.vectors["text"].shape[1]
+    n_classes = sum(len(c.texts) for c in classes)
     return PairsObjective(
-        features={s: torch.from_numpy(features.head_inputs(s, rows=rows)) for s in sides},
-        present={s: torch.from_numpy(features.present[s][rows]) for s in sides},
-        groups={s: torch.from_numpy(features.groups[s][rows]) for s in sides},
+        features={s: _stack(features.head_inputs(s, rows=rows), s, classes) for s in sides},
+        present={s: _stack(features.present[s][rows], s, classes) for s in sides},
+        groups={s: _stack(features.groups[s][rows], s, classes) for s in sides},
         weights={pair: options.weights.get(pair, 1.0) for pair in types},
         loss=options.loss,
         dims=(*options.dims, dim) if options.dims else (),
         gap_weight=options.gap_weight,
+        guides=[guide.extended(n_classes) for guide in guides],
     )
+
+
+def _stack(
+    values: npt.NDArray[Any], side: Modality, classes: Sequence[ClassRows]
+) -> torch.Tensor:  # Any: vectors, presence or groups
+    """Put the rows of classes below those of the data."""
+    parts, n_rows = [values], len(values)
+    for of_one in classes:
+        n = len(of_one.texts)
+        there = side in ("text", of_one.side)
+        if values.dtype == np.bool_:
+            parts.append(np.full(n, there))
+        elif values.ndim == 1:
+            alone = -(1 << 40) - n_rows - np.arange(n)
+            parts.append(of_one.groups if side == "text" else alone)
+        elif there:
+            parts.append(of_one.texts if side == "text" else of_one.inputs)
+        else:
+            parts.append(np.zeros((n, values.shape[1]), np.float32))
+        n_rows += n
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def mapped_vectors(
@@ -135,17 +198,23 @@ def mapped_vectors(
     rows: Ids,
     heads: Mapping[Modality, HeadSpec],
     tensors: Mapping[str, Vectors],
+    dim: int | None = None,
 ) -> dict[str, Vectors]:
-    """Apply heads in numpy to some rows: modality -> float32 [R, D], unit length or zero."""
+    """Apply heads in numpy to some rows: modality -> float32 [R, D], unit length or zero.
+
+    With `dim`, cut to that prefix and brought to unit length again.
+    """
     out: dict[str, Vectors] = {}
     for side in SIDES:
         vectors = features.vectors[side][rows]
         if side in heads:
             weights = {name: tensors[f"{side}.{name}"] for name in heads[side].shapes()}
             inputs = features.head_inputs(side, rows=rows)
-            mapped = apply_head(inputs, head=heads[side], weights=weights)
-            lengths = np.linalg.norm(mapped, axis=1, keepdims=True)
+            vectors = apply_head(inputs, head=heads[side], weights=weights)
+        if side in heads or dim is not None:
+            vectors = vectors[:, :dim]
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             there = features.present[side][rows][:, None]
-            vectors = np.where(there, mapped / np.maximum(lengths, 1e-12), 0).astype(np.float32)
+            vectors = np.where(there, vectors / np.maximum(lengths, 1e-12), 0).astype(np.float32)
         out[side] = vectors
     return out

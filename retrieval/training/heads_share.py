@@ -66,9 +66,13 @@ def recalls_of(
     types: PairTypes,
     heads: Mapping[Modality, HeadSpec],
     tensors: Mapping[str, Vectors],
+    dim: int | None = None,
 ) -> Recalls:
-    """Search the rows among themselves with heads applied by the code that will serve them."""
-    vectors = mapped_vectors(features, rows=rows, heads=heads, tensors=tensors)
+    """Search the rows among themselves with heads applied by the code that will serve them.
+
+    With `dim`, by vectors cut to that prefix.
+    """
+    vectors = mapped_vectors(features, rows=rows, heads=heads, tensors=tensors, dim=dim)
     return held_out_recalls(features, rows=rows, vectors=vectors, pairs=types)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from retrieval.training.guides import Guide
 from retrieval.training.heads import HeadsModel
 from retrieval.training.losses import gap_penalty, infonce, matryoshka, over_pairs, siglip
 
@@ -33,6 +35,7 @@ class PairsObjective:
         loss: `infonce` or `siglip`.
         dims: Matryoshka prefixes, the full dim included; empty for the full vector only.
         gap_weight: weight of the gap penalty of each pair.
+        guides: teachers, whose losses are added.
         hard: int64 [N, H], rows whose target is hard for this row's anchor (first pair type), or
             None.
     """
@@ -44,6 +47,7 @@ class PairsObjective:
     loss: Loss = "infonce"
     dims: Sequence[int] = ()
     gap_weight: float = 0.0
+    guides: Sequence[Guide] = ()
     hard: Tensor | None = None
 
     @property
@@ -56,6 +60,17 @@ class PairsObjective:
         """The pair type that hard negatives are mined for."""
         return next(iter(self.weights))
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest what the rows and the teachers say."""
+        digest = hashlib.sha256()
+        for table in (self.features, self.present, self.groups):
+            for role in sorted(table):
+                digest.update(table[role].cpu().numpy().tobytes())
+        for guide in self.guides:
+            digest.update(guide.fingerprint.encode())
+        return digest.hexdigest()
+
     def to(self, device: torch.device) -> PairsObjective:
         """Copy it with every tensor on a device."""
         return replace(
@@ -63,6 +78,7 @@ class PairsObjective:
             features={r: t.to(device) for r, t in self.features.items()},
             present={r: t.to(device) for r, t in self.present.items()},
             groups={r: t.to(device) for r, t in self.groups.items()},
+            guides=[guide.to(device) for guide in self.guides],
             hard=None if self.hard is None else self.hard.to(device),
         )
 
@@ -92,12 +108,14 @@ class PairsObjective:
             )
             return loss + self.gap_weight * gap_penalty(anchors, targets=targets)
 
-        return over_pairs(
+        contrast = over_pairs(
             {role: v for role, v in vectors.items() if role != HARD},
             present={role: mask[rows] for role, mask in self.present.items()},
             weights=self.weights,
             pair_loss=pair_loss,
         )
+        taught = [guide.value(vectors[guide.role], rows=rows) for guide in self.guides]
+        return torch.stack([contrast, *taught]).sum()
 
     def right(self, pair: tuple[str, str], *, rows: Tensor, columns: Tensor) -> Tensor:
         """Mark right answers: rows' anchors [N] against columns' targets [M]; bool [N, M]."""

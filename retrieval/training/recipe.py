@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Recipe", "learning_rate_at"]
+__all__ = ["Precision", "Recipe", "learning_rate_at"]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Recipe:
         average_decay: of the exponential average of the weights, in [0, 1); 0 keeps none.
         patience_epochs: validations without a better score before it stops.
         checkpoint_steps: steps between checkpoints inside an epoch; 0: only at its end.
-        precision: `bfloat16` runs matrix products in half the bits (mixed precision).
+        precision: of matrix products (mixed precision): `auto` is bf16 or fp16 on CUDA and fp32
+            on a CPU; fp16 scales the loss, and needs CUDA.
         seed: of everything random.
     """
 
@@ -36,7 +39,7 @@ class Recipe:
     average_decay: float = 0.99
     patience_epochs: int = 5
     checkpoint_steps: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "auto"
     seed: int = 0
 
 

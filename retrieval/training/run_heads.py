@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,13 +17,21 @@ from retrieval.encoders.model_file import SUFFIX, HeadSpec, ModelFile, save_mode
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import UsageError
 from retrieval.media import Loader
-from retrieval.training.adopt import judge_adoption, mean_recall
+from retrieval.training.adopt import Recalls, judge_adoption, mean_recall
 from retrieval.training.distributed import World, joined_world
 from retrieval.training.features import Features, LoadsMany, encode_pairs
 from retrieval.training.heads import HeadsModel
-from retrieval.training.heads_job import HeadsJob, HeadsReport, Watchers, by_direction, figures
+from retrieval.training.heads_job import (
+    HeadOptions,
+    HeadsJob,
+    HeadsReport,
+    Watchers,
+    by_direction,
+    figures,
+)
 from retrieval.training.heads_plan import (
     PairTypes,
+    check_options,
     choose_space,
     head_specs,
     n_rows_of,
@@ -29,11 +39,12 @@ from retrieval.training.heads_plan import (
     training_objective,
 )
 from retrieval.training.heads_share import choose_shares, recalls_of
+from retrieval.training.lessons import Lessons, Teacher, prepare_lessons
 from retrieval.training.mining import hard_negatives
 from retrieval.training.pairs import Pair, read_pairs
 from retrieval.training.split import Split, split_rows
 from retrieval.training.trainer import Trainer, TrainReport
-from retrieval.types import Modality
+from retrieval.types import Modality, Space
 
 __all__ = ["run_heads", "train_heads"]
 
@@ -64,15 +75,27 @@ def run_heads(job: HeadsJob, *, watchers: Watchers | None = None) -> HeadsReport
             code="bad_output",
         )
     pairs = read_pairs(job.source, spool=job.cache / "spool")
-    encoder = open_encoder(job.base, threads=job.threads)
     torch.set_num_threads(job.threads)
-    try:
-        with Loader(spec=encoder.media, n_workers=job.n_workers) as loader, joined_world() as world:
-            return train_heads(
-                pairs, encoder=encoder, loader=loader, job=job, watchers=watchers, world=world
-            )
-    finally:
-        encoder.close()
+    with ExitStack() as held:
+
+        def opened(name: str) -> tuple[Encoder, Loader]:
+            encoder = open_encoder(name, threads=job.threads)
+            held.callback(encoder.close)
+            loader = Loader(spec=encoder.media, n_workers=job.n_workers)
+            return encoder, held.enter_context(loader)
+
+        base, loader = opened(job.base)
+        teacher = Teacher(*opened(job.options.teacher)) if job.options.teacher else None
+        world = held.enter_context(joined_world())
+        return train_heads(
+            pairs,
+            encoder=base,
+            loader=loader,
+            job=job,
+            watchers=watchers,
+            world=world,
+            teacher=teacher,
+        )
 
 
 def train_heads(
@@ -83,6 +106,7 @@ def train_heads(
     job: HeadsJob,
     watchers: Watchers | None = None,
     world: World | None = None,
+    teacher: Teacher | None = None,
 ) -> HeadsReport:
     """Do what `run_heads` does, with pairs, a base model and a loader that are at hand.
 
@@ -92,6 +116,7 @@ def train_heads(
         loader: decodes files in the form the base wants.
         job, watchers: see `run_heads`; the job's source and base are not opened.
         world: this process's place where several train together; rank 0 writes the model.
+        teacher: the model that the job's options name, if they do.
 
     Returns:
         The report.
@@ -100,73 +125,114 @@ def train_heads(
         UsageError, ModelError, StoppedError: see `run_heads`.
     """
     start_s, watchers, world = time.monotonic(), watchers or Watchers(), world or World()
-    space = choose_space(pairs, encoder=encoder)
     with world.first_alone():
-        features = encode_pairs(
-            pairs, encoder=encoder, space=space, loader=loader, cache=job.cache,
-            with_trunk=job.options.on == "trunk", on_progress=watchers.on_encode,
+        ground = _prepare(pairs, encoder=encoder, loader=loader, job=job, watchers=watchers)
+        lessons = prepare_lessons(
+            pairs, student=encoder, space=ground.space, features=ground.features,
+            rows=ground.split.train, sides=list(ground.heads), options=job.options,
+            cache=job.cache, teacher=teacher,
         )  # fmt: skip
-    split = _split(pairs, features=features, seed=job.recipe.seed)
-    types = pair_types(features, rows=split.train)
-    heads = head_specs(types, features=features, options=job.options)
     tensors, shares, training = _fit(
-        features, split=split, types=types, heads=heads, job=job, watchers=watchers, world=world
+        ground, lessons=lessons, job=job, watchers=watchers, world=world
     )
-    judged = partial(recalls_of, features, rows=split.test, types=types, tensors=tensors)
-    before, after = judged(heads={}), judged(heads=heads)
+    judged = partial(ground.recalls, rows=ground.split.test, tensors=tensors)
+    before, after = judged(heads={}), judged()
     adoption = judge_adoption(before, after=after, force=job.force, seed=job.recipe.seed)
     if adoption.adopted and world.rank == 0:
-        told = figures(adoption, after=after)
-        file = ModelFile(encoder.name, space.fingerprint, heads, tensors, told)
-        save_model_file(job.out, model=file)
+        place, told = ground.space.fingerprint, figures(adoption, after=after)
+        save_model_file(job.out, model=ModelFile(encoder.name, place, ground.heads, tensors, told))
     return HeadsReport(
         base=encoder.name,
         path=str(job.out.absolute()) if adoption.adopted else None,
-        n_pairs={"-".join(pair): n_rows_of(pair, features=features) for pair in types},
-        n_rows=split.n_rows(),
-        failures=features.failures,
-        n_encoded=features.n_encoded,
+        n_pairs={"-".join(p): n_rows_of(p, features=ground.features) for p in ground.types},
+        n_rows=ground.split.n_rows(),
+        failures=ground.features.failures,
+        n_encoded=ground.features.n_encoded,
         training=training,
         adoption=adoption,
         recalls={"before": by_direction(before), "after": by_direction(after)},
         seconds=round(time.monotonic() - start_s, 3),
         shares=shares,
+        lessons=lessons.told,
+        prefixes=ground.by_prefix(job.options.dims, tensors=tensors),
     )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What a training of heads stands on."""
+
+    space: Space
+    features: Features
+    split: Split
+    types: PairTypes
+    heads: Mapping[Modality, HeadSpec]
+
+    def recalls(
+        self,
+        *,
+        rows: Ids,
+        tensors: Mapping[str, Vectors],
+        heads: Mapping[Modality, HeadSpec] | None = None,
+        dim: int | None = None,
+    ) -> Recalls:
+        """Search some rows among themselves, by other heads than its own if given."""
+        return recalls_of(
+            self.features,
+            rows=rows,
+            types=self.types,
+            heads=self.heads if heads is None else heads,
+            tensors=tensors,
+            dim=dim,
+        )
+
+    def by_prefix(
+        self, dims: Sequence[int], *, tensors: Mapping[str, Vectors]
+    ) -> dict[int, dict[str, float]]:
+        """Judge test rows by vectors cut to each dim, of the base and of the heads."""
+        judged = partial(self.recalls, rows=self.split.test, tensors=tensors)
+        kinds = {"before": {}, "after": self.heads}
+        return {
+            dim: {told: mean_recall(judged(heads=heads, dim=dim)) for told, heads in kinds.items()}
+            for dim in dims
+        }
+
+
+def _prepare(
+    pairs: Sequence[Pair],
+    *,
+    encoder: Encoder,
+    loader: LoadsMany,
+    job: HeadsJob,
+    watchers: Watchers,
+) -> _Ground:
+    """Encode the pairs, split them, and plan the heads."""
+    space = choose_space(pairs, encoder=encoder)
+    features = encode_pairs(
+        pairs, encoder=encoder, space=space, loader=loader, cache=job.cache,
+        with_trunk=job.options.on == "trunk", on_progress=watchers.on_encode,
+    )  # fmt: skip
+    split = _split(pairs, features=features, seed=job.recipe.seed)
+    types = pair_types(features, rows=split.train)
+    check_options(job.options, types=types, dim=space.dim)
+    heads = head_specs(types, features=features, options=job.options)
+    return _Ground(space, features, split, types, heads)
 
 
 def _fit(
-    features: Features,
-    *,
-    split: Split,
-    types: PairTypes,
-    heads: Mapping[Modality, HeadSpec],
-    job: HeadsJob,
-    watchers: Watchers,
-    world: World,
+    ground: _Ground, *, lessons: Lessons, job: HeadsJob, watchers: Watchers, world: World
 ) -> tuple[dict[str, Vectors], dict[Modality, float], TrainReport]:
     """Train the heads on the training rows; validation rows choose weights and shares."""
-    options, recipe = job.options, job.recipe
+    options, recipe, split = job.options, job.recipe, ground.split
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    initial, bias = (10.0, -10.0) if options.loss == "siglip" else (1 / 0.07, None)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = HeadsModel(
-            {str(m): spec for m, spec in heads.items()},
-            pairs=[(str(a), str(b)) for a, b in types],
-            initial=initial,
-            bias=bias,
-            dropout=options.dropout,
-        ).to(device)
-    objective = training_objective(features, rows=split.train, types=types, options=options).to(
-        device
-    )
+    model = _new_model(ground, options=options, seed=recipe.seed).to(device)
+    objective = training_objective(
+        ground.features, rows=split.train, types=ground.types, options=options,
+        guides=lessons.guides, classes=lessons.classes,
+    ).to(device)  # fmt: skip
 
     def validate(candidate: HeadsModel) -> float:
-        tensors = candidate.head_tensors()
-        recalls = recalls_of(
-            features, rows=split.validation, types=types, heads=heads, tensors=tensors
-        )
-        return mean_recall(recalls)
+        return mean_recall(ground.recalls(rows=split.validation, tensors=candidate.head_tensors()))
 
     def mine(candidate: HeadsModel) -> torch.Tensor:
         return hard_negatives(candidate, objective=objective, n_hard=options.n_hard)
@@ -179,15 +245,30 @@ def _fit(
         mine=mine if options.n_hard else None,
         world=world,
         device=device,
-        data_fingerprint=f"{features.fingerprint} {options}",
+        data_fingerprint=f"{ground.features.fingerprint} {options} {objective.fingerprint}",
     )
     report = trainer.train(
         checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop
     )
     tensors, shares = choose_shares(
-        features, rows=split.validation, types=types, heads=heads, tensors=model.head_tensors()
-    )
+        ground.features, rows=split.validation, types=ground.types, heads=ground.heads,
+        tensors=model.head_tensors(),
+    )  # fmt: skip
     return tensors, shares, report
+
+
+def _new_model(ground: _Ground, *, options: HeadOptions, seed: int) -> HeadsModel:
+    """Make the heads; the caller's random numbers stay as they were."""
+    initial, bias = (10.0, -10.0) if options.loss == "siglip" else (1 / 0.07, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HeadsModel(
+            {str(m): spec for m, spec in ground.heads.items()},
+            pairs=[(str(a), str(b)) for a, b in ground.types],
+            initial=initial,
+            bias=bias,
+            dropout=options.dropout,
+        )
 
 
 def _split(pairs: Sequence[Pair], *, features: Features, seed: int) -> Split:

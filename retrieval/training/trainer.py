@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retrieval.errors import InputError, ModelError, StoppedError
+from retrieval.encoders.torch_run import dtype_of
+from retrieval.errors import InputError, ModelError, StoppedError, UsageError
 from retrieval.training.checkpoint import Place, load_checkpoint, pack, save_checkpoint, unpack
 from retrieval.training.distributed import World
 from retrieval.training.recipe import Recipe, learning_rate_at
@@ -96,6 +97,10 @@ class Trainer(Generic[M]):
         world: this process's place under data parallel training.
         device: where the model and the objective's tensors are.
         data_fingerprint: of the data; a checkpoint made with other data is refused.
+
+    Raises:
+        InputError: too few rows for the batch and the ranks (`too_few_pairs`).
+        UsageError: fp16 on a CPU (`bad_precision`).
     """
 
     def __init__(
@@ -129,6 +134,11 @@ class Trainer(Generic[M]):
         self._best = copy.deepcopy(model)
         self._place = Place()
         self._optimizer = _optimizer(model, recipe=recipe)
+        self._dtype = dtype_of(recipe.precision, device=self._device)
+        if self._dtype == torch.float16 and self._device.type != "cuda":
+            raise UsageError("fp16 needs a GPU; use auto, fp32 or bf16", code="bad_precision")
+        # Small gradients vanish in fp16; the others hold them (arXiv 1710.03740, section 3.2).
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
 
     def train(
         self,
@@ -194,8 +204,8 @@ class Trainer(Generic[M]):
         rate = learning_rate_at(self._place.step, n_steps=n_steps, recipe=self._recipe)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        half = self._recipe.precision == "bfloat16"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
+        half = self._dtype != torch.float32
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=half):
             local = self._objective.vectors(self.model, rows=self._world.share(rows))
             whole = {r: self._world.gather(v, n_rows=len(rows)) for r, v in local.items()}
             loss = self._objective.value(self.model, vectors=whole, rows=rows)
@@ -206,11 +216,13 @@ class Trainer(Generic[M]):
                 code="training_diverged",
             )
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._world.average_gradients(parameters)
+        self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, self._recipe.clip_norm)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._average()
         return {
             "step": self._place.step + 1,
@@ -267,6 +279,8 @@ class Trainer(Generic[M]):
         tensors = pack(models=self._modules(), optimizer=self._optimizer, device=self._device)
         if self._objective.hard is not None:
             tensors["hard"] = self._objective.hard
+        if self._scaler.is_enabled():
+            tensors["scaler"] = torch.tensor([float(v) for v in self._scaler_state().values()])
         save_checkpoint(checkpoint, tensors=tensors, place=self._place, settings=self._settings())
 
     def _resume(self, checkpoint: Path) -> None:
@@ -274,6 +288,14 @@ class Trainer(Generic[M]):
         unpack(tensors, models=self._modules(), optimizer=self._optimizer, device=self._device)
         if "hard" in tensors:
             self._objective.hard = tensors["hard"].to(self._device)
+        if "scaler" in tensors:
+            scale, n_good = tensors["scaler"].tolist()
+            whole = {**self._scaler.state_dict(), "scale": scale, "_growth_tracker": int(n_good)}
+            self._scaler.load_state_dict(whole)
+
+    def _scaler_state(self) -> dict[str, float]:
+        state = self._scaler.state_dict()
+        return {name: state[name] for name in ("scale", "_growth_tracker")}
 
 
 def _optimizer(model: nn.Module, *, recipe: Recipe) -> torch.optim.AdamW:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from safetensors.numpy import save_file
 
 from retrieval.cli.train import command
 from retrieval.encoders.registry import open_encoder
+from retrieval.errors import CrossfindError
 
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "violet", "white", "black")
 RGB = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (128, 0, 255),
@@ -70,3 +73,77 @@ def test_a_result_that_could_be_chance_is_not_written(tmp_path: Path) -> None:
     forced = _train(tmp_path, pairs, "--epochs", "2", "--force")
     assert forced.exit_code == 0
     assert (tmp_path / "my.model").exists()
+
+
+def test_every_lesson_is_reachable_and_told(tmp_path: Path) -> None:
+    names = [f"{c} {n}" for c in COLOURS for n in range(8)]
+    fake = open_encoder("fake", threads=1)
+    weights = fake.encode(names, modality="text")
+    classes = tmp_path / "classes.safetensors"
+    save_file({"weights": weights}, classes, metadata={"names": json.dumps(names)})
+    (tmp_path / "words.txt").write_text("\n".join(COLOURS))
+    result = _train(
+        tmp_path, _pairs(tmp_path, shift=3, n=80), "--json", "--force", "--epochs", "2",
+        "--teacher", "fake", "--teacher-labels", str(tmp_path / "words.txt"),
+        "--classes", f"image={classes}", "--label-weight", "0.1", "--weight", "image-text=2",
+        "--dims", "16,32", "--gap", "0.1", "--hard", "2", "--loss", "siglip", "--ema", "0.9",
+        "--patience", "3", "--precision", "bf16",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["lessons"] == [
+        "image by 64 classes", "image by label space", "image by probabilities of fake"
+    ]  # fmt: skip
+    assert list(report["prefixes"]) == ["16", "32"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("--dims", "64,x"), "no list of numbers"),
+        (("--weight", "image-tex=2"), "of the form image-text=2"),
+        (("--weight", "image-text=much"), "no weight"),
+        (("--classes", "text=a.safetensors"), "one of image, audio"),
+        (("--gap", "-1"), "x>=0"),
+        (("--precision", "half"), "auto"),
+        (("--ema", "1"), "0<=x<1"),
+        (("--learning-rate", "0"), "x>0"),
+        (("--hard", "65"), "0<=x<=64"),
+        (("--loss", "triplet"), "infonce"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_form(
+    tmp_path: Path, wrong: tuple[str, ...], told: str
+) -> None:
+    result = _train(tmp_path, tmp_path / "pairs.csv", *wrong)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (("--dims", "64"), "bad_dims"),
+        (("--weight", "audio-text=2"), "bad_weights"),
+        (("--label-weight", "1"), "no_classes"),
+        (("--teacher-weight", "2"), "no_teacher"),
+        (("--teacher", "nobody"), "unknown_model"),
+        (("--precision", "fp16"), "bad_precision"),
+    ],
+)
+def test_an_option_without_effect_on_these_pairs_is_refused(
+    encoded: Path, wrong: tuple[str, ...], code: str
+) -> None:
+    if code == "bad_precision" and torch.cuda.is_available():
+        pytest.skip("fp16 is fine on a GPU")
+    result = _train(encoded, encoded / "pairs.csv", *wrong)
+    assert isinstance(result.exception, CrossfindError)
+    assert result.exception.code == code
+    assert not (encoded / "my.model").exists()
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded")
+    _pairs(folder, shift=3, n=60)
+    return folder

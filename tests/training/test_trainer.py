@@ -201,7 +201,7 @@ def test_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
 
 
 def test_half_precision_trains_on_the_cpu_too() -> None:
-    recipe = Recipe(n_epochs=40, batch_size=64, learning_rate=1e-2, precision="bfloat16")
+    recipe = Recipe(n_epochs=40, batch_size=64, learning_rate=1e-2, precision="bf16")
     objective, model = make_objective(128), make_model()
     Trainer(model, objective=objective, recipe=recipe).train()
     assert share_of_first_ranks(model, objective) > 0.9
