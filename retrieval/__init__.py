@@ -14,11 +14,14 @@ from retrieval.errors import CrossfindError
 from retrieval.types import Failure, Hit, Item, Modality, Part, Query, Space
 
 if TYPE_CHECKING:
+    from retrieval.client import AsyncClient, Client
     from retrieval.engine import Engine
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "CrossfindError",
     "Engine",
     "Failure",
@@ -37,4 +40,8 @@ def __getattr__(name: str) -> object:
         from retrieval.engine import Engine
 
         return Engine
+    if name in ("AsyncClient", "Client"):
+        from retrieval import client
+
+        return getattr(client, name)
     raise AttributeError(f"module 'retrieval' has no attribute {name!r}")

@@ -17,6 +17,8 @@ SOURCES = sorted(p for top in ("index", "retrieval") for p in (ROOT / top).rglob
 # A unit may import units of a lower number, and itself. Units of one number do not know each other.
 LAYERS = {
     "cli": 90,
+    "client": 85,
+    "mcp": 85,
     "server": 80,
     "doctor": 75,
     "around": 72,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from retrieval.server.limits import MAX_BATCH, MAX_K
+from retrieval.server.limits import MAX_BATCH, MAX_DEPTH, MAX_K
 from retrieval.types import Modality
 
 __all__ = [
@@ -58,6 +58,9 @@ class SearchBody(_Body):
         examples=["a red parrot", {"sum": [[2, {"text": "beach"}], [-1, {"text": "people"}]]}],
     )
     k: K = Field(10, description="How many hits.")
+    offset: Annotated[int, *_within(0, MAX_DEPTH)] = Field(
+        0, description=f"How many of the best are passed over; k + offset <= {MAX_DEPTH}."
+    )
     cursor: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="`next_cursor` of the page before; the rest as there."
     )
@@ -77,6 +80,7 @@ class SearchBody(_Body):
     syntax: Literal["auto", "composed", "text"] = Field(
         "auto", description="How a text is read: composed if it clearly is, always, never."
     )
+    hybrid: bool = Field(True, description="Also look for the words in names, captions, texts.")
     details: bool = Field(False, description="Say more of each hit's item.")
     folder: Annotated[str, Field(max_length=4096)] | None = Field(
         None, description="For the store's own socket only: where relative paths start."

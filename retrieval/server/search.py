@@ -114,6 +114,7 @@ def _search(engine: Engine, asked: Asked) -> list[Hit]:
         where=body.where,
         min_confidence=body.min_confidence,
         offset=asked.offset,
+        hybrid=body.hybrid,
     )
 
 
@@ -190,7 +191,7 @@ def _check_sum(bodies: Sequence[SearchBody]) -> None:
 
 
 def _digest(body: SearchBody) -> str:
-    same = body.model_dump(exclude={"cursor", "k", "details", "folder"})
+    same = body.model_dump(exclude={"cursor", "offset", "k", "details", "folder"})
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -203,7 +204,10 @@ def _next_cursor(asked: Asked, *, n_hits: int) -> str | None:
 
 def _offset(body: SearchBody) -> int:
     if body.cursor is None:
-        return 0
+        _check_depth(body.offset, body.k)
+        return body.offset
+    if body.offset:
+        raise RequestError("give offset or cursor", code="bad_request", status=422)
     try:
         written = base64.b64decode(body.cursor, altchars=b"-_", validate=True).decode("ascii")
         version, offset, digest = written.split(":")
@@ -212,13 +216,17 @@ def _offset(body: SearchBody) -> int:
         raise _bad_cursor() from error
     if not good or len(offset) > 6:
         raise _bad_cursor()
-    if int(offset) + body.k > MAX_DEPTH:
+    _check_depth(int(offset), body.k)
+    return int(offset)
+
+
+def _check_depth(offset: int, k: int) -> None:
+    if offset + k > MAX_DEPTH:
         raise RequestError(
             f"a list can be paged {MAX_DEPTH} deep; make the query narrower, e.g. with where",
             code="bad_offset",
             status=422,
         )
-    return int(offset)
 
 
 def _bad_cursor() -> RequestError:

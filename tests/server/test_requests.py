@@ -35,6 +35,18 @@ def test_a_cursor_cannot_reach_deeper_than_the_limit(client: TestClient) -> None
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("offset", [-1, 10_001, 2**64, 1.5, "1", None])
+def test_an_offset_outside_its_range_is_refused(client: TestClient, offset: object) -> None:
+    assert "from 0 to 10000" in check_error(ask(client, offset=offset), 422)
+
+
+def test_offset_and_k_together_have_a_limit(client: TestClient) -> None:
+    check_error(ask(client, offset=9_001, k=1000), 422, "bad_offset")
+    assert ask(client, offset=9_000, k=1000).json()["hits"] == []
+    whole = ask(client, k=7).json()["hits"]
+    assert ask(client, offset=4, k=3).json()["hits"] == whole[4:7]
+
+
 def test_a_batch_has_at_most_64_queries_and_a_bounded_sum(client: TestClient) -> None:
     one = {"query": "red", "k": 1}
     assert len(client.post("/v1/search", json={"queries": [one] * 64}).json()["results"]) == 64
