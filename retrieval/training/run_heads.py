@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -245,7 +245,8 @@ def _fit(
         mine=mine if options.n_hard else None,
         world=world,
         device=device,
-        data_fingerprint=f"{ground.features.fingerprint} {options} {objective.fingerprint}",
+        data_fingerprint=f"{ground.features.fingerprint[:12]} {objective.fingerprint[:12]}",
+        options={f.name: str(getattr(options, f.name)) for f in fields(options)},
     )
     report = trainer.train(
         checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop

@@ -97,6 +97,7 @@ class Trainer(Generic[M]):
         world: this process's place under data parallel training.
         device: where the model and the objective's tensors are.
         data_fingerprint: of the data; a checkpoint made with other data is refused.
+        options: what else must be the same when a training is resumed, by name; JSON values.
 
     Raises:
         InputError: too few rows for the batch and the ranks (`too_few_pairs`).
@@ -114,6 +115,7 @@ class Trainer(Generic[M]):
         world: World | None = None,
         device: torch.device | None = None,
         data_fingerprint: str = "",
+        options: Mapping[str, object] | None = None,
     ) -> None:
         self.model = model
         self._objective = objective
@@ -130,6 +132,7 @@ class Trainer(Generic[M]):
                 code="too_few_pairs",
             )
         self._data_fingerprint = data_fingerprint
+        self._options = dict(options or {})
         self._averaged = copy.deepcopy(model)
         self._best = copy.deepcopy(model)
         self._place = Place()
@@ -268,7 +271,7 @@ class Trainer(Generic[M]):
 
     def _settings(self) -> dict[str, object]:
         data = {"n_rows": self._objective.n_rows, "data": self._data_fingerprint}
-        return {**asdict(self._recipe), **data}
+        return {**self._options, **asdict(self._recipe), **data}
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "average": self._averaged, "best": self._best}

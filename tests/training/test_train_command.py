@@ -147,3 +147,12 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoded")
     _pairs(folder, shift=3, n=60)
     return folder
+
+
+def test_a_checkpoint_of_other_options_is_refused_naming_them(encoded: Path) -> None:
+    files = ("--checkpoint", str(encoded / "at.checkpoint"), "--epochs", "1", "--force")
+    assert _train(encoded, encoded / "pairs.csv", *files).exit_code == 0
+    (encoded / "my.model").unlink()
+    result = _train(encoded, encoded / "pairs.csv", *files, "--gap", "0.5")
+    assert isinstance(result.exception, CrossfindError)
+    assert "(gap_weight: 0.0 then, 0.5 now)" in str(result.exception)
