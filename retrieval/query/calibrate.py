@@ -41,7 +41,7 @@ _MAX_COMPARISONS = 4_000_000
 _FEWEST_QUERIES = 32
 # (query, part) directions in which centring measured better: text->audio on ESC-10's sounds,
 # audio->image on the demo set, which is small; README says what it is worth.
-_CENTRED: dict[str, frozenset[tuple[str, str]]] = {
+CENTRED: dict[str, frozenset[tuple[str, str]]] = {
     "starter": frozenset({("text", "audio"), ("audio", "image")}),
 }
 
@@ -108,7 +108,7 @@ class Calibrator:
         self._reader = reader
         self._generation = generation
         self._encoder = encoder
-        self._centred = _CENTRED.get(encoder.name, frozenset()) if centred is None else centred
+        self._centred = CENTRED.get(encoder.name, frozenset()) if centred is None else centred
 
     def pair(self, space: Space, query: Modality, part: Modality) -> Pair | None:
         """Give the distribution of a pair; None where the store holds too little to know it."""
