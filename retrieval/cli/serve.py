@@ -23,6 +23,7 @@ from retrieval.engine import Engine
 @click.option("--read-only", is_flag=True, help="Refuse uploads and removals.")
 @click.option("--uploads", type=click.Path(path_type=Path), metavar="DIR",
               help="Folder for uploaded files; in the store if left out.")  # fmt: skip
+@click.option("--no-batching", is_flag=True, hidden=True, help="Search for each by itself.")
 @click.option("--web", type=click.Path(path_type=Path, exists=True, file_okay=False),
               metavar="DIR", hidden=True, help="Serve the page from this folder.")  # fmt: skip
 @store_option
@@ -34,6 +35,7 @@ def command(
     names: tuple[str, ...],
     read_only: bool,
     uploads: Path | None,
+    no_batching: bool,
     web: Path | None,
     store: str | None,
 ) -> None:
@@ -52,7 +54,10 @@ def command(
     settings = load_settings({"store": store, "token": token})
     address = Address(host, port, settings.token, names)
     options = Options(
-        read_only=read_only, uploads=uploads and uploads.expanduser().absolute(), web=web
+        read_only=read_only,
+        uploads=uploads and uploads.expanduser().absolute(),
+        web=web,
+        batching=not no_batching,
     )
     with Engine.open(settings=settings) as engine:
         serve(engine, settings=settings, address=address, options=options, on_start=_tell)

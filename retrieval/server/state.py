@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -175,21 +174,15 @@ class State:
         return await self.searches.run(work, receive=receive)
 
     def _keep(self) -> None:
-        try:
-            self.engine.reload()
-            self.is_ready = True
-        except CrossfindError as error:
-            _log.error("the store cannot be searched: %s", error)
-        while not self._stopping.wait(_RELOAD_SECONDS):
+        """Serve the newest generation, again and again; whatever fails is tried again."""
+        told = ""
+        while not self._stopping.is_set():
             try:
                 self.engine.reload()
                 self.is_ready = True
-            except CrossfindError as error:
-                _log.warning("the newest generation cannot be opened: %s", error)
-
-
-async def finished(*gates: Gate, seconds: float) -> None:
-    """Wait until nothing is inside some gates, for a while."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while any(gate.n_inside for gate in gates) and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.02)
+            except Exception as error:  # the top of a thread: a server outlives what it meets
+                if repr(error) != told:
+                    told = repr(error)
+                    is_ours = isinstance(error, CrossfindError)
+                    _log.error("cannot open the store: %s", error, exc_info=not is_ours)
+            self._stopping.wait(_RELOAD_SECONDS)
