@@ -24,11 +24,15 @@ Files: data/sfx/*
 Copyright: 2011 Game Team
 License: CC-BY-SA-3.0
 
-Files: data/sfx/clock.ogg
-       data/sfx/bell.ogg
+Files: data/sfx/*bell*.ogg
+       data/sfx/clock.ogg
 Copyright: 2012 Natalie
 License: public-domain
  Released by its author.
+
+Files: data/sfx/far bell.ogg
+Copyright: 2012 Another
+License: CC-BY-SA-3.0
 
 Files: data/sfx/horn.ogg
 Copyright: 2013 Two People
@@ -38,13 +42,13 @@ License: GPL-3 or CC-BY-3.0
 
 def test_only_files_named_with_a_free_licence_are_trained_on(tmp_path):
     (tmp_path / "copyright").write_text(COPYRIGHT)
-    names = ["clock.ogg", "bell.ogg", "horn.ogg", "skid.ogg"]
+    names = ["clock.ogg", "bell2.ogg", "far bell.ogg", "horn.ogg", "skid.ogg"]
     files = [tmp_path / "usr/share/games/x/data/sfx" / n for n in names]
     other = tmp_path / "usr/share/games/x/music.ogg"
     found = free_files(tmp_path / "copyright", files=[*files, other])
     assert [(p.name, licence, holder) for p, licence, holder in found] == [
         ("clock.ogg", "public-domain", "2012 Natalie"),
-        ("bell.ogg", "public-domain", "2012 Natalie"),
+        ("bell2.ogg", "public-domain", "2012 Natalie"),
         ("horn.ogg", "GPL-3 or CC-BY-3.0", "2013 Two People"),
     ]
 
@@ -225,7 +229,7 @@ def test_presets_of_a_font_are_read_without_its_drums(tmp_path):
     body = b"".join(struct.pack("<20sHHHIII", n.encode(), p, b, 0, 0, 0, 0) for n, p, b in rows)
     (tmp_path / "x.sf2").write_bytes(b"RIFF....phdr" + struct.pack("<I", len(body)) + body)
     found = [(p.bank, p.program, p.name) for p in sounds_fonts.presets(tmp_path / "x.sf2")]
-    assert found == [(1, 4, "Helicopter"), (3, 2, "Dog")]
+    assert found == [(1, 4, "Helicopter"), (3, 2, "dog barking")]
     names = {p.program: p.name for p in sounds_fonts.general_midi(times=1) if p.bank == 0}
     assert (names[40], names[73], names[105], names[125]) == (
         "Violin",

@@ -29,7 +29,7 @@ class Preset:
     Attributes:
         bank: MIDI bank; 128 are drums.
         program: MIDI program.
-        name: what the font, or the GM standard, calls it.
+        name: what the font, or the GM standard, calls it, in plain words.
         key: the drum's key; None for what is played in tunes.
         effect: a noise rather than an instrument.
     """
@@ -39,6 +39,29 @@ class Preset:
     name: str
     key: int | None = None
     effect: bool = False
+
+
+# What the effects of FluidR3 GS are, where their names do not say it.
+_PLAIN = {
+    "Bird  2": "bird singing",
+    "Car-Engine": "car engine starting",
+    "Car-Pass": "car passing by",
+    "Car-Stop": "car skidding, tire squeal",
+    "Car-Crash": "car crash",
+    "Dog": "dog barking",
+    "Fl. Key Click": "clicking keys",
+    "Gtr. Cut Noise": "guitar strum",
+    "String Slap": "slap on strings",
+    "Telephone 2": "telephone ringing",
+    "Laughs": "laughter",
+    "Lazergun": "laser gun",
+    "Horse Gallop": "horse galloping",
+    "Door Creaking": "creaking door",
+    "Stream/River": "stream, river",
+    "Heart Beat": "heartbeat",
+    "Jet Plane": "jet airplane",
+    "StarShip": "spaceship, synthesizer",
+}
 
 
 def presets(font: Path) -> list[Preset]:
@@ -58,7 +81,7 @@ def presets(font: Path) -> list[Preset]:
         name, program, bank = struct.unpack_from("<20sHH", data, at + 8 + 38 * n)
         if bank != 128:
             words = name.split(b"\0")[0].decode("latin1").strip()
-            out.append(Preset(bank, program, words, effect=True))
+            out.append(Preset(bank, program, _PLAIN.get(words, words), effect=True))
     return out
 
 

@@ -61,7 +61,10 @@ def _stanzas(text: str) -> Iterator[tuple[list[str], str, str]]:
         }
         if "files" not in fields or "license" not in fields:
             continue
-        patterns = [p.removeprefix("./") for p in fields["files"].split()]
+        # Patterns are parted by white space, but some packages name files with spaces, one a line;
+        # reading both ways can at worst leave out a file that is free.
+        lines = [line.strip() for line in fields["files"].split("\n")]
+        patterns = [p.removeprefix("./") for p in {*fields["files"].split(), *lines}]
         holder = " ".join(fields.get("copyright", "").split())
         licence = fields["license"].split("\n", 1)[0].strip()
         yield ["*" if p == "*" else f"*/{p}" for p in patterns], licence, holder

@@ -41,7 +41,8 @@ class AudioSources:
     """Where things are installed.
 
     Attributes:
-        packages: Debian package -> root folder it is unpacked in (`/` when installed).
+        packages: Debian package -> folder it was unpacked in (`dpkg-deb -x`); of these only files
+            that their copyright statement names as free are used.
         folders: source -> folder of sounds that are free as a whole (sonic-pi, arcade, ...).
         clonk: /usr/share/games/openclonk (Debian openclonk-data).
         wad: freedoom2.wad (Debian freedoom).
@@ -123,7 +124,7 @@ def _recorded(
     for name, folder in sorted(sources.folders.items()):
         found += sounds.list_recordings(folder, source=name)
     for name, root in sorted(sources.packages.items()):
-        every = sounds.list_recordings(root / "usr/share/games", source=name)
+        every = sounds.list_recordings(root, source=name)
         statement = root / f"usr/share/doc/{name}/copyright"
         free = {p for p, _, _ in free_files(statement, files=[r.path for r in every])}
         found += [r for r in every if r.path in free]
