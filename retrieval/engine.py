@@ -214,14 +214,21 @@ class Engine:
             )
 
     def similar(
-        self, target: str | os.PathLike[str] | int, *, k: int = 10, modality: str | None = None
+        self,
+        target: str | os.PathLike[str] | int,
+        *,
+        k: int = 10,
+        modality: str | None = None,
+        where: str = "",
+        min_confidence: float = 0.0,
     ) -> list[Hit]:
         """Find items like a file or stored item, without itself; see `search`."""
         with self._catalog.reading() as reader:
             item_id = resolve_item(target, reader=reader)
-        if item_id is not None:
-            return self.search(item_id, k=k, modality=modality)
-        return self.search(Path(str(target)), k=k, modality=modality)
+        value = Path(str(target)) if item_id is None else item_id
+        return self.search(
+            value, k=k, modality=modality, where=where, min_confidence=min_confidence
+        )
 
     def item(self, target: str | os.PathLike[str] | int) -> Item | None:
         """Look up a stored item by path or id; None where there is none."""
