@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from retrieval.cli.options import hits_options, query_options
-from retrieval.cli.output import escape, print_hits, say
+from retrieval.cli.output import escape, print_hits, print_json, say
 from retrieval.cli.warm import ask_server, hits_of
 from retrieval.config import Settings, load_settings
-from retrieval.query.grammar import read_query, refined
+from retrieval.query.grammar import make_query, read_query, refined
 from retrieval.query.parse import join_arguments
 from retrieval.types import Expression, Hit
 
@@ -22,10 +22,13 @@ Value = str | Path | int | Expression
 
 @click.command()
 @click.argument("words", metavar="QUERY...", nargs=-1, required=True)
+@click.option("--parse", "only_parse", is_flag=True,
+              help="Print QUERY as JSON, as programs send it, and do not search.")  # fmt: skip
 @query_options
 @hits_options
 def command(
     words: tuple[str, ...],
+    only_parse: bool,
     syntax: str,
     more_like: tuple[int, ...],
     less_like: tuple[int, ...],
@@ -56,9 +59,13 @@ def command(
     crossfind search '"2:beach" + ./dog.ogg - people'
     crossfind search '"rain" AND "piano"' --where "duration_s < 30"
     crossfind search beach --more-like 12 --less-like 9
+    crossfind search '"2:beach" - people' --parse
     """
     query = join_arguments(words)
     value = refined(read_query(query, syntax=syntax), more=more_like, less=less_like)
+    if only_parse:
+        print_json(_json_form(value))
+        return
     asked = {"k": k, "where": where, "min_confidence": min_confidence, "hybrid": not vectors_only}
     refining = {"more_like": more_like, "less_like": less_like}
     hits, warnings = _find(
@@ -75,6 +82,13 @@ def command(
     if isinstance(value, str) and Path(query).is_file():
         say(f"note: searched for the words; to search with the file write ./{escape(query)}")
     print_hits(hits, query=query, as_json=as_json, as_jsonl=as_jsonl, as_files=as_files)
+
+
+def _json_form(value: Value) -> dict[str, object]:
+    from retrieval.query.json_form import expression_to_json
+    from retrieval.query.plan import expression_of
+
+    return expression_to_json(expression_of(make_query(value, k=1, modality=None)))
 
 
 def _find(
