@@ -142,6 +142,7 @@ class Collector:
                 duration_s=loaded.duration_s,
                 caption=loaded.caption,
                 flags=loaded.flags,
+                details=loaded.details,
                 parts=tuple(self._take_part(item_id, part) for part in parts),
             )
 

@@ -15,6 +15,7 @@ from retrieval.backup import BackupReport, backup
 from retrieval.build import BuildReport, build
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
+from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
@@ -161,6 +162,11 @@ class Engine:
         """Build the index of each space from its segments; see `retrieval.build.build`."""
         with self.store.lock():
             return build(catalog=self._catalog, store=self.store, force=force)
+
+    def add_columns(self, table: str | os.PathLike[str]) -> ColumnsReport:
+        """Give items columns of the user's own; see `retrieval.columns.add_columns`."""
+        with self.store.lock():
+            return add_columns(Path(table), catalog=self._catalog)
 
     def remove(self, *targets: str | os.PathLike[str] | int) -> int:
         """Remove items by path, folder or id; return how many went. The files stay."""

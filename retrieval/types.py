@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Union
 
@@ -93,6 +93,28 @@ class LoadedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What a file says of itself beyond its pixels and samples; None and empty where it does not.
+
+    Attributes:
+        taken_ns: when it was taken, nanoseconds since 1970; a time without a zone counts as UTC.
+        lat, lon: where, in degrees north and east.
+        camera: maker and model.
+        tags: keywords, sorted.
+    """
+
+    taken_ns: int | None = None
+    lat: float | None = None
+    lon: float | None = None
+    camera: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+NOTHING = Details()
+"""Of a file that says nothing of itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A file, decoded.
 
@@ -105,6 +127,7 @@ class Loaded:
         width_px, height_px, duration_s: None where they have no meaning.
         caption: text of the caption file beside it, or None.
         flags: sorted, e.g. `silent`, `shorter_than_header`, `first_30_min_only`.
+        details: of a picture's EXIF, IPTC and XMP.
     """
 
     modality: Modality
@@ -119,6 +142,7 @@ class Loaded:
     duration_s: float | None = None
     caption: str | None = None
     flags: tuple[str, ...] = ()
+    details: Details = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +171,8 @@ class Item:
         format, size_bytes, width_px, height_px, duration_s, caption, flags: see `Loaded`.
         record: row of a csv/jsonl file from 1, or 0 for a file that is one item.
         copies: further paths with the same bytes.
+        tags: of its file and of the user, sorted.
+        columns: what it has in the user's own columns.
     """
 
     id: int
@@ -161,6 +187,8 @@ class Item:
     caption: str | None = None
     flags: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    columns: Mapping[str, str | int | float | bool] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +297,7 @@ class Hit:
             kind; None where the store is too small to say.
         confidence: share of unrelated queries whose best hit scores worse, in [0, 1];
             None where the store is too small to say.
+        columns: what the item has in the user's own columns.
         by: what brought it: its vector, its words (a file name, caption, tag or text), or both.
     """
 
@@ -284,6 +313,7 @@ class Hit:
     z: float | None = field(default=None, compare=False)
     confidence: float | None = field(default=None, compare=False)
     by: Literal["vector", "text", "both"] = field(default="vector", compare=False)
+    columns: Mapping[str, str | int | float | bool] = field(default_factory=dict, compare=False)
 
     @property
     def cosine(self) -> float:

@@ -34,6 +34,7 @@ LAYERS = {
     "add": 50,
     "backup": 50,
     "build": 50,
+    "columns": 55,
     "query": 50,
     "remove": 50,
     "verify": 50,

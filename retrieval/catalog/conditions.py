@@ -7,7 +7,7 @@ from typing import Literal, Union
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Value = Union[str, int, float]
-Kind = Literal["text", "number", "year", "time", "flags", "path"]
+Kind = Literal["text", "number", "bool", "year", "time", "flags", "tags", "path"]
 
 FIELDS: dict[str, Kind] = {
     "id": "number",
@@ -21,14 +21,23 @@ FIELDS: dict[str, Kind] = {
     "caption": "text",
     "flags": "flags",
     "modified": "time",
+    "taken_at": "time",
     "year": "year",
+    "lat": "number",
+    "lon": "number",
+    "camera": "text",
+    "tag": "tags",
 }
-"""The fields of an item that a condition can name, and what kind of value each has."""
+"""The fields of an item that a condition can name, and what kind of value each has. A condition may
+also name columns of the user's own, whose kinds are text, number and bool."""
+
+SEVERAL: frozenset[Kind] = frozenset({"path", "flags", "tags"})
+"""Kinds of fields of which an item may have several values; = and != are read as IN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A field against a value; false where the item has no such value."""
+    """A field of one value against a value; false where the item has no such value."""
 
     field: str
     operator: Operator
@@ -39,6 +48,7 @@ class Comparison:
 class Within:
     """A time or year in [low_ns, high_ns), nanoseconds since 1970 UTC; None is no limit."""
 
+    field: str
     low_ns: int | None
     high_ns: int | None
 

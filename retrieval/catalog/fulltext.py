@@ -8,7 +8,7 @@ transaction that changes the rows it speaks of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,8 @@ from retrieval.catalog.records import ItemRecord, path_key, printable
 from retrieval.catalog.schema import FileRow, ItemRow, PartRow, TextRow
 from retrieval.catalog.words import fold, name_forms, path_words, words
 
+# In the place of a file name: the row holds an item's tags. No file is called so.
+_TAGS = "/tags"
 # Rows written or deleted by one statement.
 _CHUNK = 500
 # A tsvector holds at most 1 MB; a caption of 20,000 characters is far below.
@@ -79,6 +81,16 @@ def put_names(connection: sa.Connection, paths: Iterable[str]) -> None:
 def put_items(connection: sa.Connection, items: Iterable[ItemRecord]) -> None:
     """Write the captions and texts of new items."""
     _insert(connection, (entry for item in items for entry in _item_entries(item)))
+
+
+def put_tags(connection: sa.Connection, tags: Mapping[int, Sequence[str]]) -> None:
+    """Write the tags of items over those they had."""
+    ids = sorted(tags)
+    for start in range(0, len(ids), _CHUNK):
+        own = TextRow.item_id.in_(ids[start : start + _CHUNK])
+        _drop(connection, sa.and_(own, TextRow.name == _TAGS))
+    told = ((id_, tags[id_]) for id_ in ids if tags[id_])
+    _insert(connection, (_entry(" ".join(own), item_id=id_, name=_TAGS) for id_, own in told))
 
 
 def drop_names(connection: sa.Connection, keys: Sequence[bytes]) -> None:
@@ -185,8 +197,10 @@ def _item_entries(item: ItemRecord) -> Iterator[_Entry]:
             yield _entry(part.text, item_id=item.id, part_id=part.id)
 
 
-def _entry(text: str, *, item_id: int, part_id: int | None = None) -> _Entry:
-    row = {"item_id": item_id, "part_id": part_id, "path_key": None, "name": None, "stem": None}
+def _entry(
+    text: str, *, item_id: int, part_id: int | None = None, name: str | None = None
+) -> _Entry:
+    row = {"item_id": item_id, "part_id": part_id, "path_key": None, "name": name, "stem": None}
     return row, words(text)
 
 

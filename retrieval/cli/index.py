@@ -9,6 +9,7 @@ from retrieval.cli.lazy import LazyGroup
 _COMMANDS = {
     "build": ("retrieval.cli.index_build", "Add files and build the index; the usual command."),
     "add": ("retrieval.cli.index_add", "Add files; they are searchable at once."),
+    "columns": ("retrieval.cli.index_columns", "Give items columns of your own from a table."),
     "remove": ("retrieval.cli.index_remove", "Remove items; the files stay."),
     "status": ("retrieval.cli.index_status", "Tell what the store holds."),
     "errors": ("retrieval.cli.index_errors", "List the files that cannot be used, and why."),

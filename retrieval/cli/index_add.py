@@ -5,14 +5,20 @@ from __future__ import annotations
 import click
 
 from retrieval.cli.adding import Flag, add_with_progress, exit_for, open_for_adding, tell_added
+from retrieval.cli.index_columns import tell_columns
 from retrieval.cli.options import add_options
 from retrieval.cli.output import print_json
 
 
 @click.command()
 @add_options
+@click.option(
+    "--columns", "table", type=click.Path(exists=True, dir_okay=False),
+    help="Then give items columns of your own from this table (see: index columns).",
+)  # fmt: skip
 def command(
     paths: tuple[str, ...],
+    table: str | None,
     store: str | None,
     model: str | None,
     prune: bool,
@@ -26,7 +32,10 @@ def command(
     """
     with open_for_adding(store=store, model=model, **flags) as engine:
         added = add_with_progress(engine, paths, prune=prune)
+        told = None if table is None else engine.add_columns(table)
     tell_added(added)
+    if told is not None:
+        tell_columns(told)
     if as_json:
         print_json(added)
     exit_for(added)

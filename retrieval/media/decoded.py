@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrieval.types import LoadedPart, Modality
+from retrieval.types import NOTHING, Details, LoadedPart, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Decoded:
             one array, so that overlapping windows cost nothing.
         width_px, height_px, duration_s: None where they have no meaning.
         flags: what the user should know, e.g. `silent`.
+        details: what the file says of itself.
     """
 
     modality: Modality
@@ -26,3 +27,4 @@ class Decoded:
     height_px: int | None = None
     duration_s: float | None = None
     flags: tuple[str, ...] = ()
+    details: Details = NOTHING

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from retrieval.errors import BadMediaError
 from retrieval.media.decoded import Decoded
+from retrieval.media.details import read_details
 from retrieval.types import LoadedPart, MediaSpec
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def load_image(data: bytes, *, format: str, spec: MediaSpec) -> Decoded:
         _shrink_jpeg(image, spec=spec)
         _check_budget(image.size, of=(width, height))
         turn = _orientation(image)
+        details = read_details(image)
         image.load()
         pixels = fit_image(to_rgb(image), spec=spec, orientation=turn)
     except BadMediaError:
@@ -85,7 +87,7 @@ def load_image(data: bytes, *, format: str, spec: MediaSpec) -> Decoded:
     if turn >= 5:
         width, height = height, width
     parts = (LoadedPart("image", pixels),)
-    return Decoded("image", format, parts, width_px=width, height_px=height)
+    return Decoded("image", format, parts, width_px=width, height_px=height, details=details)
 
 
 def fit_image(image: Picture, *, spec: MediaSpec, orientation: int = 1) -> npt.NDArray[np.uint8]:

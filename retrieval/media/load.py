@@ -80,6 +80,7 @@ def _load(found: Found, *, spec: MediaSpec) -> Loaded:
         height_px=decoded.height_px,
         duration_s=decoded.duration_s,
         flags=tuple(sorted(flags)),
+        details=decoded.details,
     )
     if found.caption_path is None or decoded.modality == "text":
         return loaded

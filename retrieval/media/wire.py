@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from retrieval.errors import BadMediaError
 from retrieval.media.scan import Found
-from retrieval.types import MODALITIES, Loaded, LoadedPart, MediaSpec
+from retrieval.types import MODALITIES, Details, Loaded, LoadedPart, MediaSpec
 
 MAX_HEADER_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
+MAX_TAGS = 200
 SHARED_BYTES = 1 << 20
 """Size of the memory that parent and child share."""
 
@@ -100,6 +101,7 @@ def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[byte
             place = ((_address(part.payload) - _address(sound)) // 4, len(part.payload))
         parts.append([part.modality, *place, part.start_s, part.end_s, part.record, part.caption])
     header = {name: getattr(loaded, name) for name in _FIELDS}
+    header["details"] = asdict(loaded.details)
     header |= {"parts": parts, "sizes": [len(images), len(sound), n_text_bytes]}
     header["shared"] = shared is not None and sum(map(len, images)) <= len(shared)
     buffers: list[bytes | memoryview] = [pack_header({"loaded": header})]
@@ -171,7 +173,8 @@ def _read_loaded(
     parts = tuple(_part(row, images, samples, text, spec=spec) for row in header["parts"])  # type: ignore[attr-defined]
     fields = {name: header[name] for name in _FIELDS}
     _check_fields(fields, parts)
-    return Loaded(**fields, parts=parts)  # type: ignore[arg-type]
+    details = _details(header["details"])
+    return Loaded(**fields, parts=parts, details=details)  # type: ignore[arg-type]
 
 
 def _part(
@@ -231,6 +234,24 @@ def _check_fields(fields: dict[str, object], parts: tuple[LoadedPart, ...]) -> N
     if not good:
         raise ValueError("fields")
     _text(fields["format"])
+
+
+def _details(value: object) -> Details:
+    if not isinstance(value, dict):
+        raise TypeError("details")
+    taken_ns, camera = value["taken_ns"], value["camera"]
+    if not isinstance(taken_ns, int | None) or abs(taken_ns or 0) >= 1 << 63:
+        raise ValueError("not a time")
+    tags = value["tags"]
+    if not isinstance(tags, list) or len(tags) > MAX_TAGS:
+        raise ValueError("tags")
+    return Details(
+        taken_ns=taken_ns,
+        lat=_time(value["lat"]),
+        lon=_time(value["lon"]),
+        camera=None if camera is None else _text(camera),
+        tags=tuple(_text(tag) for tag in tags),
+    )
 
 
 def _count(value: object) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from retrieval.types import Hit
 
-Row = dict[str, str | int | float | list[str] | None]
+Scalar = str | int | float | bool
+Row = dict[str, Scalar | list[str] | dict[str, Scalar] | None]
 
 
 def hit_to_json(hit: Hit) -> Row:
@@ -29,6 +30,8 @@ def hit_to_json(hit: Hit) -> Row:
     }
     if hit.confidence is not None:
         row |= {"cosine": hit.cosine, "z": hit.z, "confidence": hit.confidence}
+    if hit.columns:
+        row["columns"] = dict(hit.columns)
     if hit.copies:
         row["copies"] = list(hit.copies)
     return row

@@ -53,7 +53,7 @@ def search(
         UsageError: the query or its filter cannot be carried out.
     """
     excluded = set(leave_out) | _own_items(query, reader)
-    condition = parse_where(query.where) if query.where.strip() else None
+    condition = parse_where(query.where, columns=reader.columns()) if query.where.strip() else None
     wording = read_wording(expression_of(query), reader=reader) if query.hybrid else None
     try:
         legs = plan_query(
@@ -255,4 +255,5 @@ def _hit(answer: Answer, item: Item, *, rank: int) -> Hit:
         z=found.z,
         confidence=answer.confidence,
         by=answer.by,
+        columns=item.columns,
     )

@@ -5,24 +5,29 @@
     comparison = ("=" | "!=" | "<" | "<=" | ">" | ">=") value | ["NOT"] "LIKE" 'pattern'
                | ["NOT"] "IN" "(" value ("," value)* ")" | "IS" ["NOT"] "NULL"
 
-Texts stand in single quotes, doubled inside ('it''s'). Texts are compared exactly, LIKE ignores
-case. What an item does not have is neither above nor below anything: the comparison is false.
-A path that does not begin with / matches from any folder on. Times are UTC: a day, or a second.
+Texts stand in single quotes, doubled inside ('it''s'); the user's own columns may also be true or
+false. Texts are compared exactly, LIKE ignores case. What an item does not have is neither above
+nor below anything: the comparison is false. A path that does not begin with / matches from any
+folder on. `year` is that of `taken_at`, or of `modified` where nothing says when it was taken.
+Times are UTC: a day, or a second.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from retrieval.catalog.conditions import (
     FIELDS,
+    SEVERAL,
     AllOf,
     AnyOf,
     Comparison,
     Condition,
+    Kind,
     Like,
     Member,
     Missing,
@@ -39,14 +44,23 @@ _TOKEN = re.compile(
 )
 _MAX_CHARACTERS, _MAX_CONDITIONS, _MAX_DEPTH, _MAX_VALUES = 20_000, 200, 40, 500
 _MAX_NUMBER = 2**63 - 1
-_KEYWORDS = {"and", "or", "not", "in", "like", "is", "null"}
+KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "true", "false"})
+"""Words that no column can be called."""
+
+_TEXTS: frozenset[Kind] = SEVERAL | {"text"}
+_UNORDERED: frozenset[Kind] = _TEXTS | {"bool"}
+_TEXT, _A_TEXT = "a text: use =, !=, LIKE or IN", "'a text'"
+_EXAMPLES: dict[Kind, str] = {
+    "number": "30", "year": "2020", "time": "'2020-05-31'", "bool": "true",
+}  # fmt: skip
 
 
-def parse_where(text: str) -> Condition:
+def parse_where(text: str, *, columns: Mapping[str, Kind] | None = None) -> Condition:
     """Read a filter.
 
     Args:
         text: as the module says.
+        columns: the user's own columns and their kinds: text, number or bool.
 
     Returns:
         The condition.
@@ -62,14 +76,15 @@ def parse_where(text: str) -> Condition:
         Traceback (most recent call last):
         retrieval.errors.UsageError: filter column 1: unknown field 'yaer'; did you mean year?
     """
-    return _Reader(text).read()
+    return _Reader(text, columns or {}).read()
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, columns: Mapping[str, Kind]) -> None:
         if len(text) > _MAX_CHARACTERS:
             raise _error(1, f"it has more than {_MAX_CHARACTERS} characters")
         self._text = text
+        self._kinds: dict[str, Kind] = {**columns, **FIELDS}
         self._tokens = _tokens(text)
         self._at = 0
         self._n_conditions = 0
@@ -130,12 +145,12 @@ class _Reader:
     def _field(self) -> str:
         column = self._column()
         kind, word = self._peek()
-        if kind != "word" or word.lower() in _KEYWORDS:
+        if kind != "word" or word.lower() in KEYWORDS:
             raise self._expected("the name of a field")
         self._at += 1
-        if word not in FIELDS:
-            near = difflib.get_close_matches(word.lower(), FIELDS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}"
+        if word not in self._kinds:
+            near = difflib.get_close_matches(word.lower(), self._kinds, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._kinds)}"
             raise UsageError(
                 f"filter column {column}: unknown field {word!r:.60}; {hint}", code="unknown_field"
             )
@@ -148,15 +163,19 @@ class _Reader:
         column = self._column()
         self._at += 1
         operator = cast(Operator, {"==": "=", "<>": "!="}.get(mark, mark))
-        if FIELDS[field] in ("text", "path", "flags") and operator not in ("=", "!="):
-            raise _error(column, f"{field} is a text: use =, !=, LIKE or IN")
+        if self._kinds[field] in _UNORDERED and operator not in ("=", "!="):
+            what = "true or false: use = or !=" if self._kinds[field] == "bool" else _TEXT
+            raise _error(column, f"{field} is {what}")
         value = self._value(field)
-        if FIELDS[field] in ("year", "time"):
-            return _within(operator, *_range(value))
+        if self._kinds[field] in ("year", "time"):
+            return _within(field, operator, *_range(value))
+        if self._kinds[field] in SEVERAL:
+            found = Member(field, (value,))
+            return Not(found) if operator == "!=" else found
         return Comparison(field, operator, value)
 
     def _like(self, field: str) -> Condition:
-        if FIELDS[field] not in ("text", "path", "flags"):
+        if self._kinds[field] not in _TEXTS:
             raise _error(self._column(), f"{field} is no text: use =, !=, <, <=, > or >=")
         column = self._column()
         pattern = str(self._value(field))
@@ -172,27 +191,27 @@ class _Reader:
         self._need(")")
         if len(values) > _MAX_VALUES:
             raise _error(self._column(), f"IN has more than {_MAX_VALUES} values")
-        if FIELDS[field] in ("year", "time"):
-            return AnyOf(tuple(Within(*_range(value)) for value in values))
+        if self._kinds[field] in ("year", "time"):
+            return AnyOf(tuple(Within(field, *_range(value)) for value in values))
         return Member(field, tuple(values))
 
     def _value(self, field: str) -> Value:
         column = self._column()
         kind, word = self._peek()
-        wants_number = FIELDS[field] in ("number", "year")
-        if kind not in ("text", "number") or (kind == "number") != wants_number:
-            example = {"number": "30", "year": "2020", "time": "'2020-05-31'"}.get(
-                FIELDS[field], "'a text'"
-            )
-            raise self._expected(f"a value of {field} such as {example}")
+        wanted = self._kinds[field]
+        if wanted == "bool" and kind == "word" and word.lower() in ("true", "false"):
+            self._at += 1
+            return word.lower() == "true"
+        if kind != {"number": "number", "year": "number", "bool": "bool"}.get(wanted, "text"):
+            raise self._expected(f"a value of {field} such as {_EXAMPLES.get(wanted, _A_TEXT)}")
         self._at += 1
         if kind == "number":
             value = _number(word, column)
-            if FIELDS[field] == "year" and not (isinstance(value, int) and 1 <= value <= 9998):
+            if wanted == "year" and not (isinstance(value, int) and 1 <= value <= 9998):
                 raise _error(column, "a year is a whole number from 1 to 9998")
             return value
         text = word[1:-1].replace("''", "'")
-        if FIELDS[field] == "time":
+        if wanted == "time":
             _time(text, column)
         return _checked(text, column)
 
@@ -276,9 +295,9 @@ def _ns(time: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 10**9
 
 
-def _within(operator: Operator, low: int, high: int) -> Condition:
+def _within(field: str, operator: Operator, low: int, high: int) -> Condition:
     if operator == "!=":
-        return Not(Within(low, high))
+        return Not(Within(field, low, high))
     limits = {
         "=": (low, high),
         "<": (None, low),
@@ -286,7 +305,7 @@ def _within(operator: Operator, low: int, high: int) -> Condition:
         ">": (high, None),
         ">=": (low, None),
     }
-    return Within(*limits[operator])
+    return Within(field, *limits[operator])
 
 
 def _error(column: int, what: str) -> UsageError:

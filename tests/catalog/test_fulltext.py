@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from postgres import postgres
 
+from retrieval.catalog import migrations
 from retrieval.catalog.connect import connect, sqlite_url
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, path_key
 from retrieval.catalog.store import Catalog
@@ -190,6 +191,25 @@ def test_a_table_is_named_by_its_first_row(catalog: Catalog) -> None:
         assert reader.items_named("prices", limit=1) == [4]
 
 
+def make_second_format(path: Path, *, of: Path) -> None:
+    """Write what a catalog holds as the release before full text wrote it."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = connect(sqlite_url(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ATTACH ? AS newer", (str(of),))
+        for table in ("store", "files", "items", "parts"):
+            connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM newer.{table}")
+        connection.commit()
+    engine.dispose()
+
+
 def test_a_catalog_of_the_format_before_gets_its_texts(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     catalog = Catalog.open(path, uuid="u", create=True)
@@ -205,19 +225,15 @@ def test_a_catalog_of_the_format_before_gets_its_texts(tmp_path: Path) -> None:
     asked = ("rose", "whale", "b", "tulip", "red")
     expected = [found(catalog, word) for word in asked]
     catalog.close()
-    engine = connect(sqlite_url(path))
-    with engine.begin() as connection:
-        for table in ("texts_words", "texts", "details", "tags", "column_values", "columns"):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
-    engine.dispose()
-    catalog = Catalog.open(path, uuid="u")
+    old = tmp_path / "old.sqlite"
+    make_second_format(old, of=path)
+    catalog = Catalog.open(old, uuid="u")
     assert [found(catalog, word) for word in asked] == expected
     assert all(expected)
     with catalog.reading() as reader:
         assert reader.items_named("rose.png", limit=2) == [1]
     assert n_texts(catalog) == 6
-    assert (tmp_path / "catalog.sqlite.before-migration").exists()
+    assert (tmp_path / "old.sqlite.before-migration").exists()
     catalog.close()
 
 

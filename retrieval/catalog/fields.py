@@ -1,0 +1,168 @@
+"""What is known of items beyond their own row: details of the file, tags, columns of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from retrieval.catalog import fulltext
+from retrieval.catalog.conditions import Kind, Value
+from retrieval.catalog.records import ItemRecord
+from retrieval.catalog.schema import ColumnRow, ColumnValueRow, DetailRow, ItemRow, TagRow
+from retrieval.types import NOTHING
+
+OF_FILE, OF_TABLE = "file", "table"
+"""Where a tag comes from: the item's own file, or a table of the user."""
+
+_CHUNK = 500
+
+
+def put_details(connection: sa.Connection, items: Iterable[ItemRecord]) -> None:
+    """Write what the files of new items say of themselves."""
+    said = [item for item in items if item.details != NOTHING]
+    rows = [
+        {
+            "item_id": item.id,
+            "taken_ns": item.details.taken_ns,
+            "lat": item.details.lat,
+            "lon": item.details.lon,
+            "camera": item.details.camera,
+        }
+        for item in said
+    ]
+    tags = [(item.id, tag, OF_FILE) for item in said for tag in item.details.tags]
+    for start in range(0, len(rows), _CHUNK):
+        connection.execute(sa.insert(DetailRow), rows[start : start + _CHUNK])
+    _insert_tags(connection, tags)
+
+
+def drop_details(connection: sa.Connection, item_ids: Sequence[int]) -> None:
+    """Forget what the files of items said (a chunk of them); what the user said stays."""
+    connection.execute(sa.delete(DetailRow).where(DetailRow.item_id.in_(item_ids)))
+    own = TagRow.item_id.in_(item_ids)
+    connection.execute(sa.delete(TagRow).where(own, TagRow.source == OF_FILE))
+
+
+def drop_all(connection: sa.Connection, item_ids: Sequence[int]) -> None:
+    """Forget everything about items that go (a chunk of them)."""
+    drop_details(connection, item_ids)
+    connection.execute(sa.delete(TagRow).where(TagRow.item_id.in_(item_ids)))
+    connection.execute(sa.delete(ColumnValueRow).where(ColumnValueRow.item_id.in_(item_ids)))
+
+
+def columns(connection: sa.Connection) -> dict[str, Kind]:
+    """List the user's own columns and their kinds."""
+    rows = connection.execute(sa.select(ColumnRow.name, ColumnRow.kind).order_by(ColumnRow.name))
+    return {str(name): cast(Kind, kind) for name, kind in rows}
+
+
+def values(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, dict[str, Value]]:
+    """List what items have in the user's columns; those with nothing are left out."""
+    kinds = columns(connection)
+    found: dict[int, dict[str, Value]] = {}
+    for start in range(0, len(item_ids) if kinds else 0, _CHUNK):
+        rows = connection.execute(
+            sa.select(ColumnValueRow)
+            .where(ColumnValueRow.item_id.in_(item_ids[start : start + _CHUNK]))
+            .order_by(ColumnValueRow.item_id, ColumnValueRow.name)
+        )
+        for row in rows:
+            kind = kinds[row.name]
+            value = row.text if kind == "text" else _number(row.number, kind)
+            found.setdefault(row.item_id, {})[row.name] = value
+    return found
+
+
+def tags(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """List the tags of items (a chunk of them), sorted; those without are left out."""
+    rows = connection.execute(
+        sa.select(TagRow.item_id, TagRow.tag).where(TagRow.item_id.in_(item_ids)).distinct()
+    )
+    found: dict[int, set[str]] = {}
+    for id_, tag in rows:
+        found.setdefault(int(id_), set()).add(str(tag))
+    return {id_: tuple(sorted(own)) for id_, own in found.items()}
+
+
+def all_tags(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """List the tags of any number of items; see `tags`."""
+    found: dict[int, tuple[str, ...]] = {}
+    for start in range(0, len(item_ids), _CHUNK):
+        found |= tags(connection, item_ids[start : start + _CHUNK])
+    return found
+
+
+def put_columns(
+    connection: sa.Connection,
+    kinds: Mapping[str, Kind],
+    rows: Sequence[tuple[int, Mapping[str, Value | None]]],
+) -> None:
+    """Write values of the user's columns over those that items had in them.
+
+    Args:
+        connection: of a write transaction.
+        kinds: of every column that the rows name; of known columns the known ones.
+        rows: item ids, each once, and their values; None takes a value away.
+    """
+    new = [{"name": n, "kind": kind} for n, kind in kinds.items() if n not in columns(connection)]
+    if new:
+        connection.execute(sa.insert(ColumnRow), new)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        ids = [id_ for id_, _ in chunk]
+        connection.execute(
+            sa.delete(ColumnValueRow)
+            .where(ColumnValueRow.item_id.in_(ids))
+            .where(ColumnValueRow.name.in_(kinds))
+        )
+        told = [
+            _value_row(id_, name, value, kinds[name])
+            for id_, own in chunk
+            for name, value in own.items()
+            if value is not None
+        ]
+        if told:
+            connection.execute(sa.insert(ColumnValueRow), told)
+
+
+def put_tags(connection: sa.Connection, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Write the user's tags of items over those that the user gave them before."""
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        ids = [id_ for id_, _ in chunk]
+        own = TagRow.item_id.in_(ids)
+        connection.execute(sa.delete(TagRow).where(own, TagRow.source == OF_TABLE))
+        _insert_tags(connection, [(id_, tag, OF_TABLE) for id_, named in chunk for tag in named])
+        now = tags(connection, ids)
+        fulltext.put_tags(connection, {id_: now.get(id_, ()) for id_ in ids})
+
+
+def first_items(connection: sa.Connection, hashes: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Map (content hash, record) to the item, for contents (a chunk of them)."""
+    rows = connection.execute(
+        sa.select(ItemRow.content_hash, ItemRow.record, ItemRow.id).where(
+            ItemRow.content_hash.in_(hashes)
+        )
+    )
+    return {(str(content), int(record)): int(id_) for content, record, id_ in rows}
+
+
+def _insert_tags(connection: sa.Connection, tagged: Sequence[tuple[int, str, str]]) -> None:
+    rows = [{"item_id": id_, "tag": tag, "source": source} for id_, tag, source in tagged]
+    for start in range(0, len(rows), _CHUNK):
+        connection.execute(sa.insert(TagRow), rows[start : start + _CHUNK])
+
+
+def _value_row(item_id: int, name: str, value: Value, kind: Kind) -> dict[str, Any]:
+    # Any: the values of a row
+    text = str(value) if kind == "text" else None
+    number = None if kind == "text" else float(value)
+    return {"item_id": item_id, "name": name, "text": text, "number": number}
+
+
+def _number(value: float, kind: str) -> Value:
+    if kind == "bool":
+        return bool(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value

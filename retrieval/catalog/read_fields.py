@@ -1,0 +1,37 @@
+"""Reading what is known of items beyond their own row: their words, and the user's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from retrieval.catalog.conditions import Kind
+from retrieval.catalog.fields import columns
+from retrieval.catalog.fulltext import TextMatch, match, named
+from retrieval.catalog.schema import TextRow
+
+
+class FieldReader:
+    """What a Reader can do with words and columns."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def columns(self) -> dict[str, Kind]:
+        """List the user's own columns and their kinds."""
+        return columns(self._connection)
+
+    def text_matches(
+        self, word: str, *, limit: int, prefix: bool = False, among: Sequence[str] = ()
+    ) -> list[TextMatch]:
+        """List the captions, names, tags and texts that have a word; see `fulltext.match`."""
+        return match(self._connection, word, limit=limit, prefix=prefix, among=among)
+
+    def items_named(self, text: str, *, limit: int) -> list[int]:
+        """List the items with a file of exactly this name; see `fulltext.named`."""
+        return named(self._connection, text, limit=limit)
+
+    def count_texts(self) -> int:
+        """Count the texts that were ever written, about: what full-text search weighs with."""
+        return int(self._connection.execute(sa.select(sa.func.max(TextRow.pk))).scalar() or 0)
