@@ -32,6 +32,7 @@ _COMMANDS = {
     "compare": ("retrieval.cli.compare", "Compare models side by side."),
     "models": ("retrieval.cli.models", "List and describe models."),
     "serve": ("retrieval.cli.serve", "Serve the store over HTTP, with a page."),
+    "mcp": ("retrieval.cli.mcp", "Let assistants use the store (MCP)."),
     "doctor": ("retrieval.cli.doctor", "Check the installation, the store and the model."),
     "demo": ("retrieval.cli.demo", "Try everything on a small set that comes along."),
 }

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import uvicorn
 
@@ -20,7 +21,7 @@ from retrieval.server.auth import Boundary, Policy, make_policy
 from retrieval.server.local import SOCKET_NAME, listen_local
 from retrieval.server.state import Options, State
 
-__all__ = ["Address", "serve"]
+__all__ = ["Address", "listen_tcp", "run_servers", "serve", "uvicorn_server"]
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
@@ -64,21 +65,21 @@ def serve(
         UsageError: an unsafe address (`token_missing`), or one that is taken (`address_in_use`).
     """
     policy = make_policy(address.host, token=address.token, names=address.names)
-    listener = _listen(address)
+    listener = listen_tcp(address)
     port = listener.getsockname()[1]
     host = f"[{address.host}]" if ":" in address.host else address.host
     state = State(engine=engine, settings=settings, options=options or Options())
     local = _listen_local(engine)
     try:
         app = make_app(state)
-        servers = [_server(Boundary(app, policy=policy))]
+        servers = [uvicorn_server(Boundary(app, policy=policy))]
         sockets = [listener]
         if local is not None:
-            servers.append(_server(Boundary(app, policy=Policy(local=True))))
+            servers.append(uvicorn_server(Boundary(app, policy=Policy(local=True))))
             sockets.append(local)
         state.start()
         on_start(f"http://{host}:{port}")
-        asyncio.run(_run(servers, sockets))
+        asyncio.run(run_servers(servers, sockets))
     finally:
         state.close()
         listener.close()
@@ -87,7 +88,8 @@ def serve(
             (engine.store.root / SOCKET_NAME).unlink(missing_ok=True)
 
 
-async def _run(servers: list[uvicorn.Server], sockets: list[socket.socket]) -> None:
+async def run_servers(servers: list[uvicorn.Server], sockets: list[socket.socket]) -> None:
+    """Run servers, each on its socket, until the first signal; the second does not wait."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -103,14 +105,15 @@ async def _run(servers: list[uvicorn.Server], sockets: list[socket.socket]) -> N
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `_run`: there is more than one server."""
+        """Leave the signals to `run_servers`: there is more than one server."""
         yield
 
 
-def _server(app: Boundary) -> uvicorn.Server:
+def uvicorn_server(app: Boundary, *, lifespan: Literal["on", "off"] = "off") -> uvicorn.Server:
+    """Make the server of one listener."""
     config = uvicorn.Config(
         app,
-        lifespan="off",
+        lifespan=lifespan,
         ws="none",
         log_config=None,
         access_log=False,
@@ -125,7 +128,12 @@ def _server(app: Boundary) -> uvicorn.Server:
     return _Server(config)
 
 
-def _listen(address: Address) -> socket.socket:
+def listen_tcp(address: Address) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        UsageError: it is taken, or not ours (`address_in_use`).
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     # With its protocol named: only then does asyncio turn Nagle's 40 ms off.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

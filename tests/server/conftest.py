@@ -11,7 +11,7 @@ from served import Served, serving
 from starlette.testclient import TestClient
 
 from retrieval.server.auth import Boundary, make_policy
-from retrieval.server.serve import Address, _listen, _server
+from retrieval.server.serve import Address, listen_tcp, uvicorn_server
 
 
 @pytest.fixture(scope="package")
@@ -37,8 +37,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="package")
 def port(served: Served) -> Iterator[int]:
     """The same server on a real socket of this machine."""
-    listener = _listen(Address(port=0))
-    server = _server(
+    listener = listen_tcp(Address(port=0))
+    server = uvicorn_server(
         Boundary(served.app, policy=make_policy("127.0.0.1"), body_seconds=1.0)  # type: ignore[arg-type]
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

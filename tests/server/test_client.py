@@ -17,7 +17,7 @@ from retrieval.errors import CrossfindError, NotFoundError, UsageError
 from retrieval.query.parse import parse
 from retrieval.server.auth import Boundary, Policy
 from retrieval.server.local import connect_local, listen_local
-from retrieval.server.serve import _server
+from retrieval.server.serve import uvicorn_server
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def local(served: Served) -> Iterator[Path]:
     root = served.state.engine.store.root
     listener = listen_local(root)
     assert listener is not None
-    server = _server(Boundary(served.app, policy=Policy(local=True)))  # type: ignore[arg-type]
+    server = uvicorn_server(Boundary(served.app, policy=Policy(local=True)))  # type: ignore[arg-type]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     yield root
