@@ -4,7 +4,7 @@
 |--------------|---------------------------------------------------|-------------------------|
 | to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 25    |
 | to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 25    |
-| to 500,000   | PQ{dim/2}x4fs (FastScan)                          | dim / 4 + 25 + rows     |
+| to 500,000   | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 25 + rows     |
 | beyond       | IVF with 4 sqrt(n) lists of such codes            | dim / 4 + 33 + rows     |
 | no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 49            |
 | no room yet  | IVF,SQfp16 whose lists stay in their file         | 33                      |
@@ -35,8 +35,8 @@ LARGE_BATCH = 64
 # Reading all codes takes 5 ms a query at 1,000,000 x 512; from here on lists are worth training.
 FASTSCAN_UP_TO = 500_000
 
-# FastScan: candidates per answer that are scored again, by recall target. At 100,000 x 512 texts
-# find 0.948 with 4, 0.997 with 16; at 1,000,000 0.987 with 16 and 1.000 with 64.
+# FastScan: candidates per answer that are scored again, by recall target, before tuning. At
+# 50,000 x 512 texts find 0.936 with 4, 0.984 with 8, 0.997 with 16.
 K_FACTOR = ((0.90, 8), (0.95, 16), (0.99, 64), (1.00, 256))
 
 # IVF: share of the lists that is read, by recall target, again for queries of another modality.
@@ -79,7 +79,7 @@ def choose(
 
     Example:
         >>> choose(5_000, dim=512).kind, choose(200_000, dim=512).factory
-        ('exact', 'PQ256x4fs,RFlat')
+        ('exact', 'RR512,PQ256x4fs,RFlat')
         >>> choose(200_000, dim=512, memory_bytes=100_000_000).parameters["rows"]
         'mapped'
     """
@@ -211,7 +211,7 @@ def _fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
     )
     parameters: dict[str, int | str] = {"m": m, "k_factor": k_factor, "rows": rows}
     memory_bytes = n * (ROW_BYTES[rows] * dim + -(-m // 2) + ID_BYTES)
-    return Plan("fastscan", f"PQ{m}x4fs{_REFINE[rows]}", parameters, reason, memory_bytes)
+    return Plan("fastscan", f"RR{dim},PQ{m}x4fs{_REFINE[rows]}", parameters, reason, memory_bytes)
 
 
 def _ivf_fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
@@ -222,7 +222,7 @@ def _ivf_fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
     row_bytes = ROW_BYTES[rows] * dim + -(-m // 2) + 8 + ID_BYTES
     return Plan(
         "ivf_fastscan",
-        f"IVF{n_lists},PQ{m}x4fs{_REFINE[rows]}",
+        f"RR{dim},IVF{n_lists},PQ{m}x4fs{_REFINE[rows]}",
         parameters,
         f"{reason}; 4-bit codes, the best {k_factor} per answer scored again {_WHERE[rows]}",
         n * row_bytes + n_lists * 4 * dim,
@@ -235,7 +235,7 @@ def _rabitq(n: int, *, dim: int, recall: float) -> Plan:
     parameters: dict[str, int | str] = {**lists, "k_factor": 64, "rows": "mapped", "n_bits": 1}
     return Plan(
         "ivf_rabitq",
-        f"IVF{n_lists},RaBitQfs",
+        f"RR{dim},IVF{n_lists},RaBitQfs",
         parameters,
         f"{reason}; 1-bit codes, as no larger ones fit, the best 64 per answer scored again "
         f"{_WHERE['mapped']}",

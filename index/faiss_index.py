@@ -90,6 +90,21 @@ class FaissIndex(Index):
         """Tell whether lists and codes were learnt; `flat` and `hnsw` need none."""
         return self._back.is_trained
 
+    @property
+    def n_least(self) -> int:
+        """Count the vectors without which training is impossible; 0 where none is needed."""
+        return self._back.n_least if isinstance(self._back, TrainedKind) else 0
+
+    @property
+    def n_enough(self) -> int:
+        """Count the vectors that training should see; 0 where none is needed."""
+        return self._back.n_enough if isinstance(self._back, TrainedKind) else 0
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Tell whether `add_block` may be called: the vectors stand outside of faiss."""
+        return isinstance(self._back, CodedKind) and self._back.is_mapped
+
     def train(self, vectors: Vectors) -> None:
         """Learn lists and codes from a sample, before or while the index fills.
 

@@ -211,13 +211,10 @@ class IvfKind(TrainedKind):
     ) -> tuple[Scores, Ids]:
         n_probes = min(parameters.n_probes or self.number("n_probes"), self.core.nlist)
         asked = self.faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
-        found: tuple[Scores, Ids]
-        if self.lists is None or self.lists.all_proven:
-            found = self.core.search(queries, k, params=asked)
-            return found
-        near, probed = self.core.quantizer.search(queries, n_probes)
-        self.lists.prove(probed)
-        found = self.core.search_preassigned(queries, k, probed, near, params=asked)
+        if self.lists is not None and not self.lists.all_proven:
+            _, probed = self.core.quantizer.search(queries, n_probes)
+            self.lists.prove(probed)
+        found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
         return found
 
     def needed(

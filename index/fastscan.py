@@ -23,7 +23,7 @@ N_TRAIN = N_CODEWORDS * 256
 
 
 class FastScanKind(CodedKind):
-    """Exhaustive 4-bit product quantisation with exact re-scoring: `PQ{m}x4fs,RFlat`."""
+    """Exhaustive 4-bit product quantisation with exact re-scoring: `RR{d},PQ{m}x4fs,RFlat`."""
 
     name = "fastscan"
     limits: ClassVar[Limits] = {
@@ -41,7 +41,7 @@ class FastScanKind(CodedKind):
         return self.number("n_train")
 
     def _codes_factory(self) -> str:
-        return f"PQ{self.parameters['m']}x4fs"
+        return f"RR{self.dim},PQ{self.parameters['m']}x4fs"
 
     def _settle(self, given: Mapping[str, Value]) -> dict[str, Value]:
         settled = super()._settle(given)
@@ -55,10 +55,12 @@ class FastScanKind(CodedKind):
 
     def _new_codes(self) -> Core:
         inner_product = self.faiss.METRIC_INNER_PRODUCT
-        return self.faiss.IndexPQFastScan(self.dim, self.number("m"), 4, inner_product)
+        codes = self.faiss.IndexPQFastScan(self.dim, self.number("m"), 4, inner_product)
+        return self._rotated(codes)
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
-        return (*super()._codes_signature(codes), codes.M)
+        within = self.faiss.downcast_index(codes.index)
+        return (*super()._codes_signature(codes), type(within).__name__, within.M)
 
 
 class ListedKind(CodedKind):
@@ -85,44 +87,54 @@ class ListedKind(CodedKind):
         return ("n_probes", "k_factor")
 
     def train(self, vectors: Vectors) -> None:
-        train_coarse(self._codes(self.core), vectors, seed=self.number("seed"))
+        codes = self._codes(self.core)
+        turned = self.faiss.downcast_VectorTransform(codes.chain.at(0)).apply(vectors)
+        train_coarse(self._lists(codes), turned, seed=self.number("seed"))
         super().train(vectors)
+
+    def _lists(self, codes: Core) -> Core:
+        return self.faiss.downcast_index(codes.index)
 
     def needed(
         self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
     ) -> Ids | None:
         if effort == "n_probes":
-            return probes_needed(self._codes(self.core), queries, positions)
+            codes = self._codes(self.core)
+            turned = self.faiss.downcast_VectorTransform(codes.chain.at(0)).apply(queries)
+            return probes_needed(self._lists(codes), turned, positions)
         return super().needed(effort, queries, positions, k=k, given=given)
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
-        return (*super()._codes_signature(codes), codes.nlist)
+        return (*super()._codes_signature(codes), self._lists(codes).nlist)
 
     def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
         # Any: faiss's classes have no types
         del selector
         n_probes = parameters.n_probes or self.number("n_probes")
-        return self.faiss.SearchParametersIVF(nprobe=n_probes)
+        lists = self.faiss.SearchParametersIVF(nprobe=n_probes)
+        return self.faiss.SearchParametersPreTransform(index_params=lists)
 
 
 class IvfFastScanKind(ListedKind, FastScanKind):
-    """The same codes in lists, of which some are read: `IVF{n},PQ{m}x4fs,RFlat`."""
+    """The same codes in lists, of which some are read: `RR{d},IVF{n},PQ{m}x4fs,RFlat`."""
 
     name = "ivf_fastscan"
     limits: ClassVar[Limits] = {**FastScanKind.limits, **ListedKind.limits}
 
     def _codes_factory(self) -> str:
-        return f"IVF{self.parameters['n_lists']},{super()._codes_factory()}"
+        lists = f"IVF{self.parameters['n_lists']}"
+        return f"RR{self.dim},{lists},PQ{self.parameters['m']}x4fs"
 
     def _new_codes(self) -> Core:
         faiss, n_lists, m = self.faiss, self.number("n_lists"), self.number("m")
-        return faiss.IndexIVFPQFastScan(
+        codes = faiss.IndexIVFPQFastScan(
             faiss.IndexFlatIP(self.dim), self.dim, n_lists, m, 4, faiss.METRIC_INNER_PRODUCT
         )
+        return self._rotated(codes)
 
 
 class IvfRabitqKind(ListedKind):
-    """One to nine bits a dimension in lists (RaBitQ, Gao and Long 2024): `IVF{n},RaBitQfs{b}`.
+    """One to nine bits a dimension in lists (RaBitQ, Gao and Long 2024).
 
     Smallest codes that still work: 80 bytes at 512 dimensions. Slower than `ivf_fastscan` at the
     same recall (PERFORMANCE 3.1), so it is chosen for memory alone.
@@ -132,9 +144,13 @@ class IvfRabitqKind(ListedKind):
     limits: ClassVar[Limits] = {**ListedKind.limits, "n_bits": (1, 1, 9)}
 
     def _codes_factory(self) -> str:
+        return f"RR{self.dim},{self._unturned()}"
+
+    def _unturned(self) -> str:
         n_bits = self.number("n_bits")
         return f"IVF{self.parameters['n_lists']},RaBitQfs{n_bits if n_bits > 1 else ''}"
 
     def _new_codes(self) -> Core:
         inner_product = self.faiss.METRIC_INNER_PRODUCT
-        return self.faiss.index_factory(self.dim, self._codes_factory(), inner_product)
+        codes = self.faiss.index_factory(self.dim, self._unturned(), inner_product)
+        return self._rotated(codes)

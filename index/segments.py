@@ -188,14 +188,45 @@ class Segment:
         n, dim = header.n_vectors, header.dim
         stored = np.frombuffer(view, _DTYPES[header.dtype_code], n * dim, HEADER.size)
         self.rows: StoredRows = stored.reshape(n, dim)
+        self._table_at = header.table_at
         self._ids_at = header.table_at - 8 * n
         self._view = view
+        self._crcs = np.frombuffer(view, "<u4", header.n_blocks, header.table_at)
+        self._proven = np.full(header.n_blocks, bool(info.sha256))  # all by the SHA-256, or none
 
     @cached_property
     def ids(self) -> Ids:
         """The ids, int64 [N], copied out of the file."""
         n = self.info.n_vectors
         return np.frombuffer(self._view, "<i8", n, self._ids_at).astype(np.int64)
+
+    def prove(self, at: Ids) -> None:
+        """Compare the 1 MiB blocks that hold some rows with their checksums, each once.
+
+        Args:
+            at: int64 [P], positions of rows.
+
+        Raises:
+            DamagedError: a block differs from what was written.
+
+        Example: see `index.segment_block`.
+        """
+        if self._proven.all() or not len(at):
+            return
+        row_bytes = self.rows.dtype.itemsize * self.rows.shape[1]
+        first, last = at * row_bytes // BLOCK_BYTES, ((at + 1) * row_bytes - 1) // BLOCK_BYTES
+        for number in np.unique(np.concatenate([first, last])).tolist():
+            start = HEADER.size + number * BLOCK_BYTES
+            block = self._view[start : min(start + BLOCK_BYTES, self._table_at)]
+            if not self._proven[number] and zlib.crc32(block) != self._crcs[number]:
+                raise _damaged(Path(self.info.name), f"its block {number} has another checksum")
+            self._proven[number] = True
+
+    def release(self) -> None:
+        """Give the pages that were read back to the system; they are read again when needed."""
+        mapped = self._view.obj
+        if isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def vectors(self, start: int = 0, stop: int | None = None) -> Vectors:
         """Read rows as float32 unit vectors.

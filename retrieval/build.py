@@ -1,7 +1,8 @@
-"""Segments to an index: gather what lives, choose the kind, build, publish, name it in the catalog.
+"""Segments to an index: choose the kind, build by blocks, tune, publish, name it in the catalog.
 
 An exact plan needs no file: the segments themselves are searched. Small segments, and segments
-with many dead vectors, are merged on the way, so that opening a store stays quick.
+with many dead vectors, are merged on the way, so that opening a store stays quick. Beside the index
+itself no more rows are held than one merged segment has.
 """
 
 from __future__ import annotations
@@ -9,24 +10,33 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from index.base import Index
-from index.choose import choose, make_index
+from index.build import Source, build_index, sample_rows
+from index.choose import choose, choose_factory
 from index.derived import save_index
-from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
+from index.rows import read_rows
+from index.segment_block import SegmentBlock
 from index.segments import open_segment, write_segment
-from index.tune import Tuned, tune
 from index.types import Ids, Plan, SegmentInfo, Vectors
+from retrieval.build_measure import (
+    LEAST_QUERIES,
+    N_QUERIES,
+    Measured,
+    Outcome,
+    Queries,
+    to_json,
+    tune_index,
+)
 from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
 from retrieval.garbage import collect_garbage
 from retrieval.store import Store
-from retrieval.types import Space
+from retrieval.types import MODALITIES, Space
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +45,44 @@ _MANY_SEGMENTS = 16
 _MANY_DEAD = 0.25
 # Rows of a merged segment: 200 MB of 384 float16 values, read and checked within a second.
 _SEGMENT_ROWS = 262_144
-_RECALL_QUERIES = 256
-_RECALL_K = 10
-_RECALL_TARGET = 0.95
+
+
+OnPlan = Callable[[Space, Plan], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What an index is asked to be.
+
+    Attributes:
+        recall: wanted recall@10 for queries of another modality, above 0, at most 1.
+        memory_bytes: what the index may take; None for no limit.
+        batch_size: how many queries come at once, usually.
+        device: `cpu` or `gpu`.
+        factory: of faiss, instead of the table's choice; empty for the table.
+    """
+
+    recall: float = 0.95
+    memory_bytes: int | None = None
+    batch_size: int = 1
+    device: str = "cpu"
+    factory: str = ""
+
+    def plan(self, n_vectors: int, *, dim: int) -> Plan:
+        """Choose the plan."""
+        if self.factory:
+            return choose_factory(self.factory, n_vectors=n_vectors, dim=dim)
+        return choose(
+            n_vectors,
+            dim=dim,
+            recall=self.recall,
+            memory_bytes=self.memory_bytes,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+
+DEFAULT_WISHES = Wishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +97,12 @@ class BuildReport:
         recall_queries: which queries measured it.
         reason: why this kind.
         seconds: wall clock.
+        factory: the index in faiss's words.
+        memory_bytes: predicted.
+        own_recall: what the same queries would have got had the index been tuned with its own
+            vectors, as is usual; None where that is the same.
+        reached: whether the wanted recall was.
+        measured: recall by modality of queries and items.
     """
 
     space: str
@@ -61,27 +112,43 @@ class BuildReport:
     recall_queries: str
     reason: str
     seconds: float
+    factory: str = ""
+    memory_bytes: int = 0
+    own_recall: float | None = None
+    reached: bool = True
+    measured: tuple[Measured, ...] = field(default=())
 
 
-def build(*, catalog: Catalog, store: Store, force: bool = False) -> list[BuildReport]:
+def build(
+    *,
+    catalog: Catalog,
+    store: Store,
+    force: bool = False,
+    wishes: Wishes = DEFAULT_WISHES,
+    on_plan: OnPlan | None = None,
+) -> list[BuildReport]:
     """Build the index of every space of a store whose writer lock is held.
 
     Args:
         catalog, store: of the store.
         force: build also where the newest index already holds everything.
+        wishes: what the indexes should be.
+        on_plan: told each plan before it is carried out.
 
     Returns:
         One report per space; a space whose index is current is built only if `force`.
 
     Raises:
+        InputError: nothing fits the memory, or the factory string is refused.
         DamagedError: a segment is not what was written; `index verify --repair` mends it.
         StorageError: the disk is full; the index before still serves.
     """
     with catalog.reading() as reader:
         snapshot = reader.snapshot()
     merges = _should_merge(snapshot)
+    job = _Job(catalog, store, snapshot, wishes, merges=merges, on_plan=on_plan)
     reports = [
-        _build_space(space, snapshot, merges=merges, catalog=catalog, store=store)
+        job.build_space(space)
         for space in snapshot.spaces
         if force or merges or not _is_current(space, snapshot)
     ]
@@ -110,126 +177,150 @@ def _is_current(space: Space, snapshot: Snapshot) -> bool:
     return all(g <= entry.generation for g in (*added, *snapshot.tombstones.values()))
 
 
-def _build_space(
-    space: Space, snapshot: Snapshot, *, merges: bool, catalog: Catalog, store: Store
-) -> BuildReport:
-    started_s = time.monotonic()
-    segments = [s for s in snapshot.segments if s.space_id == space.id]
-    vectors, ids = _gather(space, segments, snapshot, store=store)
-    plan = choose(len(ids), dim=space.dim)
-    entry = _publish_index(space, plan, vectors, ids, catalog=catalog, store=store)
-    merged = _write_merged(space, vectors, ids, store=store) if merges else []
-    with catalog.writing() as writer:
-        generation = writer.touch()
-        if merges:
-            for info in merged:
-                writer.add_segment(space.id, info, generation)
-            writer.retire_segments([s.info.name for s in segments], generation)
-        writer.record_derived(replace(entry, generation=generation))
-    return BuildReport(
-        space=space.id,
-        kind=plan.kind,
-        n_vectors=len(ids),
-        recall=1.0 if entry.recall is None else entry.recall,
-        recall_queries=entry.recall_queries,
-        reason=plan.reason,
-        seconds=time.monotonic() - started_s,
-    )
+class _Job:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        snapshot: Snapshot,
+        wishes: Wishes,
+        *,
+        merges: bool,
+        on_plan: OnPlan | None,
+    ) -> None:
+        self._catalog, self._store, self._snapshot = catalog, store, snapshot
+        self._wishes, self._merges, self._on_plan = wishes, merges, on_plan
+        self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
 
-
-def _gather(
-    space: Space, segments: Sequence[SegmentEntry], snapshot: Snapshot, *, store: Store
-) -> tuple[Vectors, Ids]:
-    """Read the live vectors of a space. float32 [N, D], int64 [N], by ascending id."""
-    dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
-    all_ids, all_vectors = [np.zeros(0, np.int64)], [np.zeros((0, space.dim), np.float32)]
-    for entry in segments:
-        segment = open_segment(store.segments / entry.info.name, sha256=entry.info.sha256)
-        alive = ~np.isin(segment.ids, dead)
-        all_ids.append(segment.ids[alive])
-        all_vectors.append(segment.vectors(0, len(segment.ids))[alive])
-    ids = np.concatenate(all_ids)
-    order = np.argsort(ids, kind="stable")
-    return np.ascontiguousarray(np.concatenate(all_vectors)[order]), ids[order]
-
-
-def _publish_index(
-    space: Space, plan: Plan, vectors: Vectors, ids: Ids, *, catalog: Catalog, store: Store
-) -> DerivedEntry:
-    """Build and publish what the plan asks for; an exact plan has no file."""
-    entry = DerivedEntry(
-        space_id=space.id,
-        generation=0,
-        name="",
-        sha256="",
-        kind=plan.kind,
-        n_vectors=len(ids),
-        recall=1.0,
-        recall_queries="exact search",
-        plan=plan.reason,
-    )
-    if plan.kind == "exact":
-        return entry
-    built = make_index(plan, dim=space.dim)
-    built.add(vectors, ids=ids)
-    tuned, source = _tune(built, vectors, ids, catalog=catalog)
-    name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}.faiss"
-    path = store.derived / name
-    sha256 = save_index(built, path, tmp=store.tmp, fingerprint=space.fingerprint)
-    return replace(
-        entry,
-        name=name,
-        sha256=sha256,
-        recall=tuned.recall,
-        recall_queries=source,
-        plan=f"{plan.reason}; {_outcome(tuned)}",
-    )
-
-
-def _outcome(tuned: Tuned) -> str:
-    """Say what tuning found, above all where the target is out of reach."""
-    efforts = {
-        name: getattr(tuned.parameters, name) for name in ("ef_search", "n_probes", "k_factor")
-    }
-    chosen = ", ".join(f"{name} {value}" for name, value in efforts.items() if value is not None)
-    words = f"measured {tuned.latency_ms:.2f} ms a query" + (f" with {chosen}" if chosen else "")
-    if tuned.reached:
-        return words
-    return f"{words}; recall {_RECALL_TARGET:g} could not be proven: {tuned.recall:.3f} measured"
-
-
-def _tune(built: Index, vectors: Vectors, ids: Ids, *, catalog: Catalog) -> tuple[Tuned, str]:
-    """Find how hard to search, against exact search, with text vectors where there are some.
-
-    Text vectors do not lie where picture vectors lie; recall measured with the index's own
-    pictures would flatter it (PERFORMANCE: 0.99 against 0.66 for the same index).
-    """
-    with catalog.reading() as reader:
-        text_ids = reader.part_ids(part_modalities=("text",))
-    is_text = np.isin(ids, text_ids)
-    source = "stored texts" if is_text.any() else "stored vectors"
-    pool = vectors[is_text] if is_text.any() else vectors
-    step = max(1, len(pool) // _RECALL_QUERIES)
-    queries = np.ascontiguousarray(pool[::step][:_RECALL_QUERIES])
-    reference = ExactIndex(built.dim)
-    reference.add(vectors, ids=ids)
-    truth = reference.search(queries, k=_RECALL_K)
-    tuned = tune(built, queries=queries, truth=truth, target=_RECALL_TARGET, k=_RECALL_K)
-    if isinstance(built, FaissIndex):
-        built.settle(tuned.parameters)
-    if not tuned.reached:
-        _log.warning("index below its recall target: %s", _outcome(tuned))
-    return tuned, f"{len(queries)} {source}"
-
-
-def _write_merged(space: Space, vectors: Vectors, ids: Ids, *, store: Store) -> list[SegmentInfo]:
-    return [
-        write_segment(
-            store.segments,
-            vectors[start : start + _SEGMENT_ROWS],
-            ids=ids[start : start + _SEGMENT_ROWS],
-            fingerprint=space.fingerprint,
-            tmp=store.tmp,
+    def build_space(self, space: Space) -> BuildReport:
+        started_s = time.monotonic()
+        entries = [s for s in self._snapshot.segments if s.space_id == space.id]
+        sources = [self._open(entry) for entry in entries]
+        n_live = sum(int(np.count_nonzero(source.live)) for source in sources)
+        plan = self._wishes.plan(n_live, dim=space.dim)
+        if self._on_plan is not None:
+            self._on_plan(space, plan)
+        merged: list[SegmentInfo] = []
+        if self._merges:
+            merged = _write_merged(space, sources, store=self._store)
+            sources = [self._open(SegmentEntry(space.id, info, 0)) for info in merged]
+        entry, outcome = self._publish(space, plan, sources, n_live=n_live)
+        with self._catalog.writing() as writer:
+            generation = writer.touch()
+            if self._merges:
+                for info in merged:
+                    writer.add_segment(space.id, info, generation)
+                writer.retire_segments([s.info.name for s in entries], generation)
+            writer.record_derived(replace(entry, generation=generation))
+        return BuildReport(
+            space=space.id,
+            kind=plan.kind,
+            n_vectors=n_live,
+            recall=1.0 if entry.recall is None else entry.recall,
+            recall_queries=entry.recall_queries,
+            reason=plan.reason,
+            seconds=time.monotonic() - started_s,
+            factory=plan.factory,
+            memory_bytes=plan.memory_bytes,
+            own_recall=None if outcome is None else outcome.own_recall,
+            reached=outcome is None or outcome.reached,
+            measured=() if outcome is None else outcome.measured,
         )
-        for start in range(0, len(ids), _SEGMENT_ROWS)
-    ]
+
+    def _open(self, entry: SegmentEntry) -> Source:
+        """Open a segment, its hash proven."""
+        path = self._store.segments / entry.info.name
+        segment = open_segment(path, sha256=entry.info.sha256)
+        return Source(SegmentBlock(segment), segment.ids, ~np.isin(segment.ids, self._dead))
+
+    def _publish(
+        self, space: Space, plan: Plan, sources: Sequence[Source], *, n_live: int
+    ) -> tuple[DerivedEntry, Outcome | None]:
+        """Build and publish what the plan asks for; an exact plan has no file."""
+        entry = DerivedEntry(
+            space_id=space.id,
+            generation=0,
+            name="",
+            sha256="",
+            kind=plan.kind,
+            n_vectors=n_live,
+            recall=1.0,
+            recall_queries="exact search",
+            plan=plan.reason,
+        )
+        if plan.kind in ("exact", "torch_exact"):
+            return entry, None
+        built = build_index(plan, dim=space.dim, sources=sources)
+        outcome = self._tune(built, space, sources) if isinstance(built, FaissIndex) else None
+        name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}.faiss"
+        sha256 = save_index(
+            built, self._store.derived / name, tmp=self._store.tmp, fingerprint=space.fingerprint
+        )
+        entry = replace(entry, name=name, sha256=sha256)
+        return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
+
+    def _told(self, entry: DerivedEntry, plan: Plan, outcome: Outcome) -> DerivedEntry:
+        words = f"{plan.reason}; {outcome.words}"
+        if not outcome.reached:
+            shortfall = (
+                f"recall {self._wishes.recall:g} could not be proven: {outcome.recall:.3f} measured"
+            )
+            words = f"{words}; {shortfall}"
+            _log.warning("index below its recall target: %s", shortfall)
+        return replace(
+            entry,
+            recall=outcome.recall,
+            recall_queries=outcome.queries,
+            plan=words,
+            measured=to_json(outcome.measured),
+        )
+
+    def _tune(self, built: FaissIndex, space: Space, sources: Sequence[Source]) -> Outcome:
+        with self._catalog.reading() as reader:
+            all_ids = {m: reader.part_ids(part_modalities=(m,)) for m in MODALITIES}
+        ids: dict[str, Ids] = {str(m): some for m, some in all_ids.items() if len(some)}
+        return tune_index(
+            built,
+            sources=sources,
+            queries=[
+                Queries(modality, f"stored {_PLURAL[modality]}", *_stored(sources, some, space.dim))
+                for modality, some in ids.items()
+                if len(some) >= LEAST_QUERIES
+            ],
+            own=sample_rows(sources, N_QUERIES, dim=space.dim, seed=1),
+            items=ids,
+            target=self._wishes.recall,
+        )
+
+
+_PLURAL = {"text": "texts", "image": "pictures", "audio": "sounds", "video": "videos"}
+
+
+def _stored(sources: Sequence[Source], ids: Ids, dim: int) -> tuple[Vectors, Ids]:
+    """Read some of the vectors of these ids, spread over them."""
+    picked = ids[np.unique(np.linspace(0, len(ids) - 1, min(N_QUERIES, len(ids))).astype(int))]
+    found, rows = [np.zeros(0, np.int64)], [np.zeros((0, dim), np.float32)]
+    for source in sources:
+        at = np.flatnonzero(np.isin(source.ids, picked) & source.live)
+        found.append(source.ids[at])
+        rows.append(read_rows(source.block.take(at)))
+    return np.concatenate(rows), np.concatenate(found)
+
+
+def _write_merged(space: Space, sources: Sequence[Source], *, store: Store) -> list[SegmentInfo]:
+    """Write the live rows of segments as few new ones, by ascending id."""
+    ids = np.concatenate([np.zeros(0, np.int64), *(s.ids[s.live] for s in sources)])
+    order = np.argsort(ids, kind="stable")
+    written = []
+    for start in range(0, len(ids), _SEGMENT_ROWS):
+        mine = ids[order[start : start + _SEGMENT_ROWS]]
+        rows = np.empty((len(mine), space.dim), np.float32)
+        for source in sources:
+            at = np.flatnonzero(np.isin(source.ids, mine) & source.live)
+            rows[np.searchsorted(mine, source.ids[at])] = read_rows(source.block.take(at))
+        written.append(
+            write_segment(
+                store.segments, rows, ids=mine, fingerprint=space.fingerprint, tmp=store.tmp
+            )
+        )
+    return written

@@ -12,10 +12,9 @@ from types import TracebackType
 
 from retrieval.add import AddReport, OnProgress, add
 from retrieval.backup import BackupReport, backup
-from retrieval.build import BuildReport, build
+from retrieval.build import DEFAULT_WISHES, BuildReport, OnPlan, Wishes, build
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
-from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
@@ -158,15 +157,18 @@ class Engine:
                 stop=stop,
             )
 
-    def build(self, *, force: bool = False) -> list[BuildReport]:
+    def build(
+        self,
+        *,
+        force: bool = False,
+        wishes: Wishes = DEFAULT_WISHES,
+        on_plan: OnPlan | None = None,
+    ) -> list[BuildReport]:
         """Build the index of each space from its segments; see `retrieval.build.build`."""
         with self.store.lock():
-            return build(catalog=self._catalog, store=self.store, force=force)
-
-    def add_columns(self, table: str | os.PathLike[str]) -> ColumnsReport:
-        """Give items columns of the user's own; see `retrieval.columns.add_columns`."""
-        with self.store.lock():
-            return add_columns(Path(table), catalog=self._catalog)
+            return build(
+                catalog=self._catalog, store=self.store, force=force, wishes=wishes, on_plan=on_plan
+            )
 
     def remove(self, *targets: str | os.PathLike[str] | int) -> int:
         """Remove items by path, folder or id; return how many went. The files stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from retrieval.build_measure import Measured, from_json
 from retrieval.catalog.read import Reader
 from retrieval.query.generation import Generation
 from retrieval.store import Store
@@ -22,6 +23,7 @@ class SpaceStatus:
         recall: measured when the index was built; None when none was.
         recall_queries: with which queries.
         plan: why this kind.
+        measured: recall by modality of queries and items, where an index was tuned.
     """
 
     id: str
@@ -33,6 +35,7 @@ class SpaceStatus:
     recall: float | None
     recall_queries: str
     plan: str
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ def read_status(store: Store, *, reader: Reader, generation: Generation) -> Stat
                 recall=entry.recall if entry else None,
                 recall_queries=entry.recall_queries if entry else "",
                 plan=entry.plan if entry else "no index was built; every vector is compared",
+                measured=from_json(entry.measured) if entry else (),
             )
         )
     return Status(

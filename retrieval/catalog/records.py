@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from index.types import SegmentInfo
-from retrieval.types import NOTHING, Details, Modality, Part, Space
+from retrieval.types import Modality, Part, Space
 
 # Raise when a decoder learns something: files that were bad before are then tried again.
 LOADER_VERSION = 1
@@ -55,7 +55,6 @@ class ItemRecord:
     caption: str | None
     flags: tuple[str, ...]
     parts: tuple[Part, ...]
-    details: Details = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,7 @@ class DerivedEntry:
         generation: it holds the vectors of every segment up to here.
         recall, recall_queries: measured against exact search, and with which queries.
         plan: why it is the kind it is, for people.
+        measured: what was measured of it, as JSON (see `retrieval.build_measure`); empty for nothing.
     """
 
     space_id: str
@@ -107,6 +107,7 @@ class DerivedEntry:
     recall: float | None
     recall_queries: str
     plan: str
+    measured: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ class DerivedRow(Base):
     recall: Mapped[float | None]
     recall_queries: Mapped[str] = mapped_column(Text)
     plan: Mapped[str] = mapped_column(Text)
+    measured: Mapped[str] = mapped_column(Text, server_default="")  # JSON, see build.Measured
 
 
 class TextRow(Base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from retrieval.build_measure import Measured
 from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import escape, print_json, print_table, say
 from retrieval.config import load_settings
@@ -37,8 +38,17 @@ def command(store: str | None, as_json: bool) -> None:
             "segments": f"{status.n_segments} ({status.segments_bytes / 1e6:.1f} MB)",
             "generation": status.generation,
             **{f"space {space.id}": _describe(space) for space in status.spaces},
+            **{
+                f"recall of {space.id}, {one.queries} to {one.items}": _describe_recall(one)
+                for space in status.spaces
+                for one in space.measured
+            },
         }
     )
+
+
+def _describe_recall(one: Measured) -> str:
+    return f"{one.recall:.3f} ({one.n_queries} {one.source}, {one.latency_ms:.2f} ms a query)"
 
 
 def _describe(space: SpaceStatus) -> str:

@@ -13,6 +13,7 @@ from index.base import Index
 from index.derived import load_index
 from index.exact import ExactIndex
 from index.merge import merge
+from index.segment_block import SegmentBlock
 from index.segments import Segment, open_segment
 from index.types import Ids, Neighbors, Vectors
 from retrieval.catalog.records import SegmentEntry, Snapshot
@@ -52,7 +53,11 @@ class OpenSpace:
 
     def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Neighbors:
         """Find the best live vectors for each query; see `Index.search`."""
-        found = [part.search(queries, k=k, allowed=allowed) for part in self._parts if len(part)]
+        try:
+            found = [p.search(queries, k=k, allowed=allowed) for p in self._parts if len(p)]
+        except DamagedError as error:  # a block that was read for the first time
+            self._search_exactly(error)
+            found = [p.search(queries, k=k, allowed=allowed) for p in self._parts if len(p)]
         if not found:
             n_queries = len(queries)
             return Neighbors(
@@ -85,6 +90,12 @@ class OpenSpace:
                 rows += [segment.vectors(int(p), int(p) + 1) for p in positions]
         return np.concatenate(known), np.concatenate(rows)
 
+    def _search_exactly(self, error: DamagedError) -> None:
+        """Go on without the index file, as if it had been found damaged when it was opened."""
+        self._warn(f"{error}; searching exactly until 'crossfind index rebuild' has run")
+        self._derived = None
+        self.__dict__.pop("_parts", None)
+
     @cached_property
     def _parts(self) -> tuple[Index, ...]:
         """The index of the file, where there is one, and the exact tail."""
@@ -101,7 +112,9 @@ class OpenSpace:
         if entry is None or not entry.name:
             return None
         try:
-            main = load_index(self._store.derived / entry.name, sha256=entry.sha256)
+            main = load_index(
+                self._store.derived / entry.name, sha256=entry.sha256, open_block=self._open_block
+            )
         except (DamagedError, BackendMissingError, FileNotFoundError) as error:
             self._warn(
                 f"index file {entry.name} cannot be used ({error}); searching exactly until "
@@ -115,6 +128,10 @@ class OpenSpace:
             return None
         main.remove(self._dead)
         return main
+
+    def _open_block(self, name: str) -> SegmentBlock:
+        """Open the rows of a segment that an index scores with; proven when they are read."""
+        return SegmentBlock(open_segment(self._store.segments / name, verify=False))
 
     def _add_live(self, tail: ExactIndex, entry: SegmentEntry) -> None:
         segment = self._open_segment(entry)

@@ -1,0 +1,196 @@
+"""Speed at text recall 0.95: the engine's plan against every stock plan of faiss.
+
+Stock plans are swept over a fine grid with texts, and each is raced at its fastest point that
+finds 0.95 of what these texts look for; HNSW32 is what the faiss guide advises. The engine chooses
+by its table, is tuned with other texts, and answers through `Index.search`. One query at a time,
+one thread. `--set cache=DIR` keeps built indexes for the next run, `skip=hnsw` leaves a plan out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Options, Point, Row, race, ratio_row
+from benchmarks.synthetic import make_set
+from index.choose import choose, make_index
+from index.exact import ExactIndex
+from index.faiss_index import FaissIndex
+from index.faiss_kinds import import_faiss
+from index.recall import recall_at_k
+from index.tune import Tuned, tune
+from index.types import Ids, Neighbors, Vectors
+
+DEFAULTS = {"n": 100_000, "dim": 512}
+THREADS = 1
+K, TARGET, N_RACED = 10, 0.95, 64
+PROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(4, 23)}))
+CANDIDATES = (2, 4, 8, 16, 32, 64)
+
+Core = Any  # a faiss index
+Ask = Callable[[Vectors], Ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A plan of faiss: its factory string, and one way of asking per point of its grid."""
+
+    factory: str
+    ways: tuple[tuple[str, Ask], ...]
+
+
+def run(options: Options) -> list[Row]:
+    """Sweep the stock plans, tune the engine's, race them."""
+    data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
+    exact = ExactIndex(options.dim)
+    exact.add(data.pictures, ids=np.arange(options.n))
+    half = len(data.text_queries) // 2
+    texts, held_out = data.text_queries[:half], data.text_queries[half:]
+    truth = exact.search(held_out, k=K)
+    ours, tuned = _ours(data.pictures, texts, exact, options=options)
+    found = recall_at_k(ours.search(held_out, k=K, parameters=tuned.parameters), truth, k=K)
+    tasks = {
+        "ours": _repeated(lambda q: ours.search(q, k=K, parameters=tuned.parameters), held_out)
+    }
+    points = []
+    missed = []
+    for stock in _stock(data.pictures, options=options):
+        swept = [(name, ask, _recall(ask(held_out), truth)) for name, ask in stock.ways]
+        points += [_point(stock, ask, recall, held_out) for _, ask, recall in swept]
+        reach = [(name, ask, recall) for name, ask, recall in swept if recall >= TARGET]
+        if not reach:
+            best = max(recall for _, _, recall in swept)
+            missed.append(Row(f"{stock.factory} cannot reach {TARGET}", best, unit="recall"))
+            continue
+        name, ask, recall = min(reach, key=lambda way: _seconds(way[1], held_out[:16]))
+        tasks[f"{stock.factory} {name} ({recall:.3f})"] = _repeated(ask, held_out)
+    times = race(tasks, rounds=options.rounds, min_s=options.min_s)
+    plan = f"{_name(ours)} {tuned.parameters}"
+    details = {"ours": plan, "held-out recall": round(found, 4), "reached": tuned.reached}
+    rows = [
+        ratio_row(
+            f"speed over {peer}",
+            times,
+            subject=peer,
+            peer="ours",
+            target=5.0 if peer.startswith("HNSW") else None,
+        )
+        for peer in tasks
+        if peer != "ours"
+    ]
+    others = [peer for peer in tasks if peer != "ours"]
+    fastest = min(others, key=lambda peer: float(np.median(times[peer])), default=None)
+    if fastest:
+        rows.append(
+            ratio_row(
+                f"speed over the best stock plan, {fastest}",
+                times,
+                subject=fastest,
+                peer="ours",
+                target=1.0,
+                details=details,
+            )
+        )
+    rows.append(Row("held-out text recall of ours", found, target=TARGET - 0.01, unit="recall"))
+    return [*rows, *missed, Row("points of the plot", float(len(points)), points=tuple(points))]
+
+
+def _ours(
+    pictures: Vectors, texts: Vectors, exact: ExactIndex, *, options: Options
+) -> tuple[FaissIndex, Tuned]:
+    plan = choose(len(pictures), dim=options.dim, recall=TARGET)
+    ours = make_index(plan, dim=options.dim)
+    ours.add(pictures, ids=np.arange(len(pictures)))
+    assert isinstance(ours, FaissIndex)
+    return ours, tune(ours, queries=texts, truth=exact.search(texts, k=K), target=TARGET, k=K)
+
+
+def _name(ours: FaissIndex) -> str:
+    return ours.factory
+
+
+def _stock(pictures: Vectors, *, options: Options) -> Iterator[Stock]:
+    """Build the plans that faiss's guide and our measurements name, one after the other."""
+    n, dim = pictures.shape
+    n_lists = 2 ** round(np.log2(4 * n**0.5))
+    skipped = options.rest.get("skip", "").split("+")
+    factories = {
+        "hnsw": "HNSW32",
+        "fastscan": f"PQ{dim // 2}x4fs,RFlat",
+        "ivf_fastscan": f"IVF{n_lists},PQ{dim // 2}x4fs,RFlat",
+        "ivf": f"IVF{n_lists},SQfp16",
+    }
+    for name, factory in factories.items():
+        if name not in skipped:
+            core = _built(factory, pictures, options=options)
+            yield Stock(factory, tuple(_ways(name, core, n_lists)))
+
+
+def _built(factory: str, pictures: Vectors, *, options: Options) -> Core:
+    faiss = import_faiss()
+    folder = options.rest.get("cache")
+    n, dim = pictures.shape
+    path = pathlib.Path(folder or ".", f"{factory}-{n}-{dim}-{options.seed}.faiss")
+    if folder and path.exists():
+        return faiss.read_index(str(path))
+    core = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    core.train(pictures)
+    core.add(pictures)
+    if folder:
+        faiss.write_index(core, str(path))
+    return core
+
+
+def _ways(name: str, core: Core, n_lists: int) -> Iterator[tuple[str, Ask]]:
+    faiss = import_faiss()
+
+    def asking(params: Any) -> Ask:
+        return lambda queries: core.search(queries, K, params=params)[1]
+
+    if name == "hnsw":
+        for ef in (64, 128, 256, 512, 768, 1024, 1536, 2048):
+            yield f"ef{ef}", asking(faiss.SearchParametersHNSW(efSearch=ef))
+        return
+    probes = [p for p in PROBES if p <= n_lists]
+    if name == "ivf":
+        for p in probes:
+            yield f"np{p}", asking(faiss.SearchParametersIVF(nprobe=p))
+        return
+    lists: Mapping[int, Any] = {0: None}
+    if name == "ivf_fastscan":
+        lists = {p: faiss.SearchParametersIVF(nprobe=p) for p in probes if p >= 32}
+    for p, k_factor in itertools.product(lists, CANDIDATES):
+        params = faiss.IndexRefineSearchParameters(
+            k_factor=float(k_factor), base_index_params=lists[p]
+        )
+        yield (f"np{p} " if p else "") + f"k{k_factor}", asking(params)
+
+
+def _recall(positions: Ids, truth: Neighbors) -> float:
+    shared = [np.isin(row, true).sum() for row, true in zip(positions, truth.ids, strict=True)]
+    return float(np.sum(shared) / truth.counts.sum())
+
+
+def _point(stock: Stock, ask: Ask, recall: float, queries: Vectors) -> Point:
+    return Point(stock.factory, "text", recall, 16 / _seconds(ask, queries[:16]))
+
+
+def _seconds(ask: Ask, queries: Vectors) -> float:
+    started_s = time.perf_counter()
+    for row in range(len(queries)):
+        ask(queries[row : row + 1])
+    return time.perf_counter() - started_s
+
+
+def _repeated(ask: Callable[[Vectors], object], queries: Vectors) -> Callable[[], None]:
+    def repeat() -> None:
+        for row in range(N_RACED):
+            ask(queries[row : row + 1])
+
+    return repeat
