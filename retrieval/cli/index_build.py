@@ -59,8 +59,7 @@ def tell_built(reports: list[BuildReport]) -> None:
             f"{report.seconds:.1f} s"
         )
         if report.own_recall is not None and report.own_recall < report.recall - 0.005:
-            say(
-                f"  (tuned with its own vectors the same queries would find {report.own_recall:.3f})"
-            )
+            own = f"{report.own_recall:.3f}"
+            say(f"  (tuned with its own vectors, as is usual, it would find {own} of the same)")
         if not report.reached:
             say("  warning: the wanted recall could not be proven; see: crossfind index status")
