@@ -3,8 +3,8 @@
     python -m benchmarks.quality.join_starter --esc10 DIR [--n-captions 8000]
 
 Two models are made of the starter. The picture model: its image and text towers as they are. The
-sound model: its raw audio trunk in the space of the 527 AudioSet classes, sqrt(p(class)), with a
-text side of its own there, sqrt(softmax(24 cos(text, class name))). The two spaces have nothing in
+sound model: its audio networks' estimate of the 527 AudioSet classes, sqrt(p(class)), with a text
+side of its own there, sqrt(softmax(24 cos(text, class name))). The two spaces have nothing in
 common (384 and 527 dims, other axes); the trained audio head is not used. They are joined with
 made-up captions and the mean of the shipped demo sounds, nothing else: no pair, no ESC-10 clip.
 
@@ -31,8 +31,8 @@ from retrieval.encoders.base import Encoder, Vectors
 from retrieval.encoders.joined import JoinedEncoder
 from retrieval.encoders.joined_file import read_joined_file
 from retrieval.encoders.starter import StarterEncoder
-from retrieval.encoders.starter_audio import blocks, log_mel, mel_filters
-from retrieval.encoders.starter_files import dequantise, open_weights, session
+from retrieval.encoders.starter_audio import AudioTower
+from retrieval.encoders.starter_files import open_weights
 from retrieval.media import Loader, find_file
 from retrieval.training.bridge import FitOptions
 from retrieval.training.join import JoinJob, join_models
@@ -63,17 +63,12 @@ class PictureModel(Encoder):
 
 
 class SoundModel(Encoder):
-    """The raw audio trunk and texts, both in the space of the AudioSet classes."""
+    """What the networks say of the event classes, and texts, both in the space of these classes."""
 
     def __init__(self, starter: StarterEncoder, *, threads: int) -> None:
-        files = open_weights()
-        tensors = files.tensors("audio.safetensors")
         self._starter = starter
-        self._run = session(files.read("audio.onnx"), threads=threads)
-        self._filters = mel_filters()
-        self._classes = dequantise(tensors, "classes")
-        self._bias = tensors["bias"].astype(np.float32)
-        names = dequantise(tensors, "names")
+        self._tower = AudioTower(open_weights(), threads=threads)
+        names = self._tower.names
         self._names = names / np.linalg.norm(names, axis=1, keepdims=True)
         self.name = "starter sounds"
         self.spaces = (Space("sounds", self.name, "raw", len(names), ("audio", "text")),)
@@ -89,12 +84,8 @@ class SoundModel(Encoder):
         if modality == "text":
             texts = self._starter.encode(inputs, modality="text")
             return _root_softmax(_SHARPNESS * texts @ self._names.T)
-        rows = []
-        for sound in inputs:
-            cut = blocks(log_mel(np.asarray(sound, np.float32), filters=self._filters))
-            feature = self._run.run(["feature"], {"mel": cut})[0].mean(axis=0)
-            rows.append(feature @ self._classes.T + self._bias)
-        return _root_softmax(np.stack(rows))
+        features, events = self._tower.hear([np.asarray(sound, np.float32) for sound in inputs])
+        return _root_softmax(self._tower.class_evidence(features, events=events))
 
 
 def _root_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

@@ -154,8 +154,8 @@ class ClipEncoder(Encoder):
             if self._host is None:
                 module = build_clip(self._folder, config=self._config)
                 self._host = TorchHost(module, options=self._options, name=self.name)
-                self._image = self._host.compiled(self._host.module.encode_image)
-                self._text = self._host.compiled(self._host.module.encode_text)
+                self._image = self._host.tower(self._host.module.encode_image)
+                self._text = self._host.tower(self._host.module.encode_text)
                 if self._host.device.type == "cuda":
                     self.batch_size = {"image": 512, "text": 1024}
             return self._host

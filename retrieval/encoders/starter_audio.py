@@ -132,6 +132,9 @@ class AudioTower:
     Args:
         files: the starter's weights.
         threads: CPU threads the networks may use.
+
+    Attributes:
+        names: float32 [C, dim], vectors of the event classes' names.
     """
 
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
@@ -140,7 +143,7 @@ class AudioTower:
         self._hear = session(files.read("events.onnx"), threads=threads)
         tensors = files.tensors("audio.safetensors")
         self._filters, self._event_filters = mel_filters(), event_filters()
-        self._names = dequantise(tensors, "names")
+        self.names = dequantise(tensors, "names")
         self._head = Head(tensors)
         self._sharpness = float(settings["sharpness"])
         self._classes = dequantise(tensors, "classes")
@@ -163,16 +166,28 @@ class AudioTower:
         Returns:
             float32 [N, dim], any length, a zero row for silence; and the trunk's features [N, F].
         """
+        pooled, events = self.hear(sounds)
+        vectors = self.project(pooled, events=events)
+        silent = np.array([float(np.abs(sound).max()) < 1e-4 for sound in sounds])
+        vectors[silent] = 0.0
+        return vectors, pooled
+
+    def hear(self, sounds: Sequence[npt.NDArray[np.float32]]) -> tuple[Floats, Floats]:
+        """Run both networks.
+
+        Args:
+            sounds: float32 [T] at 44,100 Hz.
+
+        Returns:
+            The trunk's features float32 [N, F], averaged over blocks, and the event network's log
+            probabilities of the classes float32 [N, C].
+        """
         cut = [blocks(log_mel(sound, filters=self._filters)) for sound in sounds]
         features = self._run.run(["feature"], {"mel": np.concatenate(cut)})[0]
         starts = np.cumsum([0, *(len(c) for c in cut[:-1])])
         counts = np.array([[len(c)] for c in cut], dtype=np.float32)
         pooled = (np.add.reduceat(features, starts, axis=0) / counts).astype(np.float32)
-        events = np.stack([self._events(sound) for sound in sounds])
-        vectors = self.project(pooled, events=events)
-        silent = np.array([float(np.abs(sound).max()) < 1e-4 for sound in sounds])
-        vectors[silent] = 0.0
-        return vectors, pooled
+        return pooled, np.stack([self._events(sound) for sound in sounds])
 
     def _events(self, sound: npt.NDArray[np.float32]) -> Floats:
         """Log-odds of the event classes, float32 [C]; frames pooled by sum p^2 / sum p."""
@@ -182,21 +197,30 @@ class AudioTower:
         clip = np.clip((p * p).sum(axis=0) / p.sum(axis=0), 1e-7, 1 - 1e-7)
         return np.asarray(np.log(clip), dtype=np.float32)
 
-    def project(self, feature: Floats, *, events: Floats) -> Floats:
-        """Map features and events into the space.
-
-        Mixes norm(head(sqrt(f))) with ConSE over the event classes, whose log probabilities are
-        the weighted mean of the event network's and of the trunk's own estimate.
+    def class_evidence(self, feature: Floats, *, events: Floats) -> Floats:
+        """Weigh the event network's and the trunk's own estimate of the classes.
 
         Args:
-            feature: float32 [N, F], the trunk's, averaged over blocks; not negative.
-            events: float32 [N, C], log of the classes' probabilities.
+            feature, events: from `hear`.
 
         Returns:
-            float32 [N, dim].
+            float32 [N, C], the weighted mean of their log probabilities.
         """
         seen = np.sqrt(np.maximum(feature, 0.0))
         own = times(self._head.hidden(seen), self._classes.T) + self._bias
         both = self._event_share * events - (1 - self._event_share) * np.logaddexp(0, -own)
-        named, _ = consensus(both * self._sharpness, names=self._names)
-        return np.asarray((1.0 - self._share) * unit(self._head(seen)) + self._share * named)
+        return np.asarray(both, dtype=np.float32)
+
+    def project(self, feature: Floats, *, events: Floats) -> Floats:
+        """Map features and events into the space: norm(head(sqrt(f))) mixed with ConSE.
+
+        Args:
+            feature, events: from `hear`.
+
+        Returns:
+            float32 [N, dim].
+        """
+        evidence = self.class_evidence(feature, events=events) * self._sharpness
+        named, _ = consensus(evidence, names=self.names)
+        learnt = unit(self._head(np.sqrt(np.maximum(feature, 0.0))))
+        return np.asarray((1.0 - self._share) * learnt + self._share * named)

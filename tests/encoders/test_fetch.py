@@ -286,3 +286,18 @@ def test_an_exported_tower_is_used_only_if_it_is_faster_and_as_good(
     with pytest.raises(ModelError) as caught:
         open_encoder(CLIP, threads=1, models_dir=tmp_path).encode(pictures, modality="image")
     assert caught.value.code == "model_hash_mismatch"
+
+
+def test_show_remote_tells_licence_and_size_and_brings_nothing(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = StubHub(published)
+    monkeypatch.setattr("retrieval.cli.models_show.HuggingFaceHub", lambda: hub)
+    code, out, _ = run("show", CLIP, "--remote", "--json", models_dir=tmp_path)
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["licence"] == "mit"
+    assert shown["source"] == f"test/tiny at {tiny_models.REVISION}"
+    assert shown["size_bytes"] > (published / "open_clip_model.safetensors").stat().st_size
+    assert (hub.downloads, list(tmp_path.iterdir())) == ([], [])
+    assert run("show", "starter", "--revision", "main", models_dir=tmp_path)[0] == 2

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +18,7 @@ import pytest
 from cli import crossfind, environment
 from colour_media import make_media
 
+from index.segments import open_segment
 from retrieval.config import Settings
 from retrieval.encoders.fake import FakeEncoder
 from retrieval.encoders.joined_file import JoinedFile, save_joined_file
@@ -361,3 +363,28 @@ def test_a_migration_killed_at_a_step_is_finished_by_the_next(
 def _n_pending(folder: Path) -> int:
     with Engine.open(folder) as engine, engine._catalog.reading() as reader:
         return len(reader.segments(state="pending"))
+
+
+def test_every_vector_leads_to_its_model_licence_and_fingerprint(
+    tmp_path: Path, world: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row's own file says the fingerprint, and the catalog whose it is."""
+    kept = FakeEncoder().spaces[0]
+    licensed = replace(kept, licence="cc-by-4.0")
+    monkeypatch.setattr(engine.encoder, "spaces", (licensed,))
+    engine.add(world)
+    model = make_model(tmp_path / "new.model")
+    engine.migrate(model)
+    rows: dict[tuple[str, str, str], set[int]] = {}
+    with engine._catalog.reading() as reader:
+        for state in ("active", "kept"):
+            spaces = {space.id: space for space in reader.spaces(state=state)}
+            for entry in reader.segments(state=state):
+                space = spaces[entry.space_id]
+                segment = open_segment(engine.store.segments / entry.info.name)
+                assert segment.fingerprint == space.fingerprint
+                owner = (space.model, space.licence, space.fingerprint)
+                rows.setdefault(owner, set()).update(segment.ids.tolist())
+    assert ("fake", "cc-by-4.0", kept.fingerprint) in rows
+    assert sorted(owner[0] for owner in rows) == sorted(["fake", model])
+    assert {len(ids) for ids in rows.values()} == {9}
