@@ -5,41 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from index.segments import write_segment
-from retrieval.catalog.records import Batch, FileRecord, ItemRecord
-from retrieval.catalog.store import Catalog
+from retrieval.catalog.records import FileRecord, ItemRecord
 from retrieval.encoders.base import Encoder
-from retrieval.errors import BackendMissingError, InputError, ModelError, TooNewError, UsageError
+from retrieval.errors import BackendMissingError, InputError, TooNewError, UsageError
 from retrieval.exchange.export import EXPORT_VERSION
-from retrieval.store import create_store
+from retrieval.exchange.new_store import Imported, read_matrix, unit_rows, write_new_store
 from retrieval.types import Modality, Part, Space
 
-__all__ = ["Imported", "import_clip_retrieval", "import_export", "is_clip_retrieval"]
+__all__ = ["import_clip_retrieval", "import_export", "is_clip_retrieval"]
 
 Vectors = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What was brought in.
-
-    Attributes:
-        store: the new store.
-        space: the space of its vectors.
-        n_vectors, n_items: how many.
-    """
-
-    store: str
-    space: Space
-    n_vectors: int
-    n_items: int
 
 
 def is_clip_retrieval(folder: Path) -> bool:
@@ -77,7 +58,7 @@ def import_export(folder: Path, *, store: Path, catalog_url: str = "") -> Import
         raise TooNewError(
             f"{folder} has version {version}; this crossfind reads up to {EXPORT_VERSION}"
         )
-    vectors = _read_matrix(folder / "vectors.npy", dim=space.dim)
+    vectors = read_matrix(folder / "vectors.npy", dim=space.dim)
     if len(rows) != len(vectors):
         raise InputError(
             f"{folder}: {len(rows)} lines for {len(vectors)} vectors", code="bad_export"
@@ -86,7 +67,9 @@ def import_export(folder: Path, *, store: Path, catalog_url: str = "") -> Import
         items = _items(rows)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: a row lacks {error}", code="bad_export") from error
-    return _write(store, space=space, vectors=vectors, items=items, files=files, url=catalog_url)
+    return write_new_store(
+        store, space=space, vectors=vectors, items=items, files=files, url=catalog_url
+    )
 
 
 def import_clip_retrieval(
@@ -129,10 +112,11 @@ def import_clip_retrieval(
         )
     items, kept = _clip_items(rows, with_texts=texts is not None)
     both = pictures if texts is None else np.concatenate([pictures, texts])
-    return _write(
-        store, space=space, vectors=_unit(both[kept]), items=items, files=_file_rows(items, rows),
-        url=catalog_url,
-    )  # fmt: skip
+    files = _file_rows(items, rows)
+    vectors = unit_rows(both[kept])
+    return write_new_store(
+        store, space=space, vectors=vectors, items=items, files=files, url=catalog_url
+    )
 
 
 def _clip_items(
@@ -197,40 +181,13 @@ def _read_all(folder: Path, *, space: Space) -> Vectors:
     names = sorted(folder.glob("*.npy"), key=_order)
     if not names:
         raise InputError(f"{folder} holds no .npy file", code="bad_export")
-    return np.concatenate([_read_matrix(name, dim=space.dim) for name in names], dtype=np.float32)
+    return np.concatenate([read_matrix(name, dim=space.dim) for name in names], dtype=np.float32)
 
 
 def _order(path: Path) -> tuple[int, str]:
     """Sort img_emb_10 behind img_emb_9."""
     digits = "".join(c for c in path.stem if c.isdigit())
     return int(digits or 0), path.name
-
-
-def _read_matrix(path: Path, *, dim: int) -> Vectors:
-    try:
-        raw = np.load(path)  # numpy refuses pickled objects unless asked
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} is missing", code="not_an_export") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no array of numbers: {error}", code="bad_export") from error
-    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind != "f":
-        raise InputError(f"{path} is no float array [N, D]", code="bad_export")
-    if raw.shape[1] != dim:
-        raise ModelError(
-            f"{path} has vectors of {raw.shape[1]} numbers; the model's have {dim}: name the "
-            "model that made them with --model",
-            code="dim_mismatch",
-        )
-    if not np.isfinite(raw).all():
-        raise InputError(f"{path} holds numbers that are not finite", code="bad_export")
-    return np.asarray(raw, dtype=np.float32)
-
-
-def _unit(rows: Vectors) -> Vectors:
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if (norms < 1e-6).any():
-        raise InputError("a vector has no length", code="bad_export")
-    return np.asarray(rows / norms, dtype=np.float32)
 
 
 def _lines(path: Path) -> list[str]:
@@ -260,47 +217,3 @@ def _items(rows: list[dict[str, Any]]) -> list[ItemRecord]:  # Any: values of JS
             )
         )  # fmt: skip
     return items
-
-
-def _write(
-    root: Path,
-    *,
-    space: Space,
-    vectors: Vectors,
-    items: list[ItemRecord],
-    files: tuple[FileRecord, ...],
-    url: str,
-) -> Imported:
-    """Write everything in one commit; a store that holds something is refused."""
-    if not items:
-        raise InputError("there is no vector to import", code="bad_export")
-    store = create_store(root)
-    with store.lock():
-        new = not store.catalog_path.exists()
-        catalog = Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=new)
-        try:
-            with catalog.reading() as reader:
-                if reader.spaces() or reader.segments():
-                    raise UsageError(
-                        f"{root} holds something already; import into a new store",
-                        code="store_in_use",
-                    )
-            part_ids = np.array([p.id for item in items for p in item.parts], dtype=np.int64)
-            info = write_segment(
-                store.segments, vectors, ids=part_ids, fingerprint=space.fingerprint,
-                tmp=store.tmp, dtype="float32",
-            )  # fmt: skip
-            with catalog.writing() as writer:
-                writer.ensure_space(space)
-                writer.apply(
-                    Batch(
-                        files=files,
-                        items=tuple(items),
-                        segments=((space.id, info),),
-                        next_item_id=max(item.id for item in items) + 1,
-                        next_part_id=int(part_ids.max()) + 1,
-                    )
-                )
-        finally:
-            catalog.close()
-    return Imported(str(root), space, len(vectors), len(items))
