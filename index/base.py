@@ -3,8 +3,10 @@ it accepts duplicate ids, NaN, float64 and k > N in silence and answers with id 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -47,6 +49,7 @@ class Index(ABC):
         self._table = IdTable()
         self._guard = Guard()
         self._closed = False
+        self._takes_more = True
 
     def add(self, vectors: Vectors, *, ids: Ids) -> None:
         """Store vectors under new ids; all or none.
@@ -144,6 +147,31 @@ class Index(ABC):
             found = self._search(queries, k=k_there, wanted=wanted, parameters=parameters)
         return _widened(found, k=k)
 
+    def fork(self) -> Self:
+        """Make a second index of the same vectors, at once and without copying them.
+
+        What is removed from one stays in the other, so a reader can go on with what it has. From
+        now on this index takes no more vectors; its fork does if it is an exact one.
+
+        Returns:
+            An index that shares the vectors; closing it leaves this one as it is.
+
+        Example:
+            >>> from index.exact import ExactIndex
+            >>> exact = ExactIndex(2)
+            >>> exact.add(np.eye(2, dtype=np.float32), ids=np.array([4, 9]))
+            >>> newer = exact.fork()
+            >>> newer.remove(np.array([4])), len(newer), len(exact)
+            (1, 1, 2)
+        """
+        with self._guard.use():
+            self._check_open()
+            other = copy.copy(self)
+            other._table = self._table.fork()
+            other._takes_more = self._takes_more and other._forked()
+            self._takes_more = False
+        return other
+
     def ids(self) -> Ids:
         """List the ids that are there.
 
@@ -197,6 +225,10 @@ class Index(ABC):
     def _close(self) -> None:
         """Drop what is held."""
 
+    def _forked(self) -> bool:
+        """Stop sharing with the original what an add would change there; False: none may come."""
+        return False
+
     def _removed(self) -> None:  # noqa: B027  # a back end without caches has nothing to do
         """Take note that the table has marked more positions dead."""
 
@@ -213,6 +245,12 @@ class Index(ABC):
                 raise InputError(f"{name} is {value}; it must be at least 1", code="bad_parameter")
 
     def _check_unused(self, ids: Ids) -> None:
+        """Refuse ids in use, and any where adding has ended."""
+        if not self._takes_more:
+            raise InputError(
+                "this index was forked and takes no more vectors; add to an exact fork",
+                code="forked",
+            )
         taken = self._table.find(ids)
         if taken.size:
             raise InputError(

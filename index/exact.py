@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -138,6 +138,11 @@ class ExactIndex(Index):
                 scales=None if part.scales is None else part.scales[: part.n],
             )
             start += part.n
+
+    def _forked(self) -> bool:
+        # Rows behind a part's n belong to whoever comes last; n itself is each one's own.
+        self._parts = [replace(part) for part in self._parts]
+        return True
 
     def _close(self) -> None:
         self._parts = []

@@ -59,6 +59,18 @@ class IdTable:
         """List the live ids, ascending, int64 [n_live]."""
         return np.sort(self.ids[self.live])
 
+    def fork(self) -> IdTable:
+        """Copy what a change would change; ids are shared, as none is ever overwritten.
+
+        Only the last fork may be appended to: its new ids stand where those of the others end.
+        """
+        other = IdTable()
+        other._ids, other._live = self._ids, self._live.copy()
+        other._n, other._n_live = self._n, self._n_live
+        other._runs = list(self._runs)
+        other.version = self.version
+        return other
+
     def append(self, ids: Ids) -> None:
         """Give the next positions to ids, of which none may be alive; the caller has checked."""
         if not ids.size:

@@ -15,6 +15,7 @@ from retrieval.backup import BackupReport, backup
 from retrieval.build import DEFAULT_WISHES, BuildReport, OnPlan, Wishes, build
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
+from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
@@ -25,7 +26,7 @@ from retrieval.garbage import collect_garbage
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
 from retrieval.migrate import MigrateReport, OnParts
-from retrieval.query.generation import Generation, open_generation
+from retrieval.query.generation import Generation, follow, open_generation
 from retrieval.query.grammar import make_query
 from retrieval.query.search import search
 from retrieval.remove import remove, resolve_item
@@ -170,6 +171,11 @@ class Engine:
                 catalog=self._catalog, store=self.store, force=force, wishes=wishes, on_plan=on_plan
             )
 
+    def add_columns(self, table: str | os.PathLike[str]) -> ColumnsReport:
+        """Give items columns of the user's own; see `retrieval.columns.add_columns`."""
+        with self.store.lock():
+            return add_columns(Path(table), catalog=self._catalog)
+
     def remove(self, *targets: str | os.PathLike[str] | int) -> int:
         """Remove items by path, folder or id; return how many went. The files stay."""
         with self.store.lock():
@@ -307,7 +313,7 @@ class Engine:
         with self._catalog.reading() as reader:
             number = reader.generation()
             if self._generation is None or self._generation.number != number:
-                opened = open_generation(reader.snapshot(), store=self.store)
+                opened = open_generation(reader.snapshot(), self._generation, store=self.store)
                 self._warm(opened, reader)
                 with self._guard:
                     self._generation = opened
@@ -377,11 +383,12 @@ class Engine:
         """Open the newest generation; the one before is kept as long as it is the newest."""
         with self._catalog.reading() as reader:
             with self._guard:
-                is_new = self._generation and self._generation.number != reader.generation()
-                if self._generation is None or (is_new and not self._is_held):
-                    self._generation = open_generation(reader.snapshot(), store=self.store)
+                generation = follow(
+                    self._generation, reader=reader, store=self.store, stays=self._is_held
+                )
+                if generation is not self._generation:
+                    self._generation = generation
                     self._forget_other_model(reader)
-                generation = self._generation
             yield reader, generation
 
     def _forget_other_model(self, reader: Reader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from index.allowed import Allowed
 from index.base import Index
 from index.derived import load_index
 from index.exact import ExactIndex
@@ -16,8 +18,10 @@ from index.merge import merge
 from index.segment_block import SegmentBlock
 from index.segments import Segment, open_segment
 from index.types import Ids, Neighbors, Vectors
+from retrieval.catalog.read import Reader
 from retrieval.catalog.records import SegmentEntry, Snapshot
 from retrieval.errors import BackendMissingError, DamagedError
+from retrieval.query.rows import RowCache
 from retrieval.store import Store
 from retrieval.types import Space
 
@@ -31,10 +35,14 @@ class OpenSpace:
     """The searchable vectors of one space at one generation.
 
     What an index file holds is searched there; vectors added since, or all of them where there is
-    no usable file, are searched exactly. Opening happens on first use.
+    no usable file, are searched exactly. Opening happens on first use. Where the generation before
+    has opened the same files, their contents are shared, and only what was added and removed
+    since is worked in: the one before goes on answering as it did.
     """
 
-    def __init__(self, space: Space, *, store: Store, snapshot: Snapshot) -> None:
+    def __init__(
+        self, space: Space, *, store: Store, snapshot: Snapshot, before: OpenSpace | None = None
+    ) -> None:
         self.space = space
         self.warnings: list[str] = []
         self._opened: dict[str, Segment] = {}
@@ -42,6 +50,20 @@ class OpenSpace:
         self._segments = [s for s in snapshot.segments if s.space_id == space.id]
         self._derived = {d.space_id: d for d in snapshot.derived}.get(space.id)
         self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
+        self._before = before if before is not None and self._continues(before) else None
+        if self._before is not None:
+            self._opened = dict(self._before._opened)
+
+    def _continues(self, before: OpenSpace) -> bool:
+        """Tell whether all that the space before has opened is still a part of this one."""
+        names = {entry.info.name for entry in self._segments}
+        return (
+            "_parts" in before.__dict__
+            and before._derived == self._derived
+            and before.space == self.space
+            and not before.warnings
+            and all(entry.info.name in names for entry in before._segments)
+        )
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
@@ -51,7 +73,23 @@ class OpenSpace:
         """Count the vectors searched exactly because no index file holds them."""
         return len(self._parts[-1])
 
-    def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Neighbors:
+    @property
+    def store(self) -> Store:
+        """Where the vectors lie."""
+        return self._store
+
+    @cached_property
+    def state(self) -> str:
+        """Digest of which vectors are here and alive: what depends on them can be kept by it."""
+        digest = hashlib.sha256(self.space.fingerprint.encode())
+        for entry in self._segments:
+            digest.update(entry.info.sha256.encode())
+        digest.update(self._dead.tobytes())
+        return digest.hexdigest()
+
+    def search(
+        self, queries: Vectors, *, k: int, allowed: Ids | Allowed | None = None
+    ) -> Neighbors:
         """Find the best live vectors for each query; see `Index.search`."""
         try:
             found = [p.search(queries, k=k, allowed=allowed) for p in self._parts if len(p)]
@@ -99,6 +137,8 @@ class OpenSpace:
     @cached_property
     def _parts(self) -> tuple[Index, ...]:
         """The index of the file, where there is one, and the exact tail."""
+        if self._before is not None:
+            return self._continued(self._before)
         main = self._load_derived()
         since = self._derived.generation if main is not None and self._derived else -1
         tail = ExactIndex(self.space.dim)
@@ -106,6 +146,19 @@ class OpenSpace:
             if entry.generation > since:
                 self._add_live(tail, entry)
         return (tail,) if main is None else (main, tail)
+
+    def _continued(self, before: OpenSpace) -> tuple[Index, ...]:
+        parts = tuple(part.fork() for part in before._parts)
+        self._before = None  # a chain would keep every generation alive
+        known = {entry.info.name for entry in before._segments}
+        tail = parts[-1]
+        assert isinstance(tail, ExactIndex)  # `_parts` has put it there
+        for entry in self._segments:
+            if entry.info.name not in known:
+                self._add_live(tail, entry)
+        for part in parts:
+            part.remove(self._dead)
+        return parts
 
     def _load_derived(self) -> Index | None:
         entry = self._derived
@@ -170,13 +223,17 @@ class Generation:
     Attributes:
         number: the generation.
         spaces: by id.
-        modality_ids: part ids by item modality, filled as filters ask for them.
+        modality_ids: part ids by modality, filled as calibration asks for them.
+        allowed: sets of parts that filters let through; see `retrieval.query.filters`.
+        rows: parts and items, filled as hits are made.
         pairs: what `calibrate.Calibrator` has measured, filled as searches ask for it.
     """
 
     number: int
     spaces: dict[str, OpenSpace]
     modality_ids: dict[str, Ids] = field(default_factory=dict)
+    allowed: dict[object, Allowed] = field(default_factory=dict)
+    rows: RowCache = field(default_factory=RowCache)
     pairs: dict[tuple[str, str, str, bool], Pair | None] = field(default_factory=dict)
 
     @property
@@ -185,9 +242,40 @@ class Generation:
         return tuple(w for space in self.spaces.values() for w in space.warnings)
 
 
-def open_generation(snapshot: Snapshot, *, store: Store) -> Generation:
-    """Open a snapshot for searching; files are read on first use."""
+def open_generation(
+    snapshot: Snapshot, before: Generation | None = None, *, store: Store
+) -> Generation:
+    """Open a snapshot for searching; files are read on first use.
+
+    Args:
+        snapshot: of the catalog.
+        before: a generation that serves; what it has opened is shared.
+        store: where the files are.
+    """
+    held = {} if before is None else before.spaces
     return Generation(
         number=snapshot.generation,
-        spaces={s.id: OpenSpace(s, store=store, snapshot=snapshot) for s in snapshot.spaces},
+        spaces={
+            s.id: OpenSpace(s, store=store, snapshot=snapshot, before=held.get(s.id))
+            for s in snapshot.spaces
+        },
     )
+
+
+def follow(held: Generation | None, *, reader: Reader, store: Store, stays: bool) -> Generation:
+    """Give the generation to search in a read transaction.
+
+    Args:
+        held: the one that served so far, if any.
+        reader: the transaction.
+        store: where the files are.
+        stays: True keeps `held` although there may be a newer one.
+    """
+    if held is None:
+        return open_generation(reader.snapshot(), store=store)
+    if held.number == reader.generation():
+        return held
+    if stays:
+        held.rows.stop()
+        return held
+    return open_generation(reader.snapshot(), held, store=store)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from index.types import Ids, Vectors
+from index.allowed import Allowed
+from index.types import Vectors
 from retrieval.catalog.read import Reader
 from retrieval.query.generation import Generation
 from retrieval.query.plan import Leaf, Leg, Tree, leaves
@@ -45,7 +46,7 @@ def search_leg(
     k: int,
     reader: Reader,
     generation: Generation,
-    allowed: Ids | None,
+    allowed: Allowed | None,
     excluded: set[int],
 ) -> Best:
     """Find the best k items of a leg, best first, ties by item id.
@@ -58,7 +59,7 @@ def search_leg(
         leg: what to search.
         k: how many items.
         reader, generation: of one and the same generation.
-        allowed: int64 [A], part ids that may be found; None for all.
+        allowed: part ids that may be found; None for all.
         excluded: ids of items that are no answers.
     """
     directions = leaves(leg.tree)
@@ -70,7 +71,9 @@ def search_leg(
     n_parts = min(_PARTS_PER_ITEM * (k + len(excluded)), n_parts_all)
     while True:
         candidates = _candidates(directions, n_parts, generation=generation, allowed=allowed)
-        best, beaten = _rank(leg.tree, candidates, moments, reader=reader, excluded=excluded)
+        best, beaten = _rank(
+            leg.tree, candidates, moments, reader=reader, generation=generation, excluded=excluded
+        )
         complete = candidates.exhausted or n_parts >= n_parts_all
         if complete or len([f for f in best.values() if f.evidence >= beaten]) >= k:
             return _with_cosines(dict(list(best.items())[:k]), leg.tree, generation=generation)
@@ -107,7 +110,7 @@ class _Candidates:
 
 
 def _candidates(
-    directions: list[Leaf], n_parts: int, *, generation: Generation, allowed: Ids | None
+    directions: list[Leaf], n_parts: int, *, generation: Generation, allowed: Allowed | None
 ) -> _Candidates:
     found: list[dict[int, float]] = []
     last: list[float] = []
@@ -146,10 +149,11 @@ def _rank(
     moments: list[_Moments],
     *,
     reader: Reader,
+    generation: Generation,
     excluded: set[int],
 ) -> tuple[Best, float]:
     """Order items by their best part; also give what no unseen part can exceed."""
-    parts = reader.parts(candidates.scores)
+    parts = generation.rows.parts(candidates.scores, reader=reader)
     found = []
     for part_id, scores in candidates.scores.items():
         part = parts.get(part_id)

@@ -8,13 +8,16 @@ from functools import partial
 
 import numpy as np
 
+from index.allowed import Allowed
 from index.types import Ids
+from retrieval.catalog.conditions import Condition
 from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
 from retrieval.errors import NotFoundError, UsageError
 from retrieval.media import Loader
 from retrieval.query.calibrate import MIN_PARTS, Calibrator, confidence
 from retrieval.query.expression import stored_ids, terms
+from retrieval.query.filters import allowed_parts
 from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
 from retrieval.query.hybrid import WINDOW, Answer, Wording, join, read_wording
@@ -70,8 +73,7 @@ def search(
         if error.code != "empty_query" or not wording:
             raise
         legs = []  # words that the model does not know, and the store does
-    filtered = None if condition is None else reader.part_ids_where(condition)
-    legwork = _Legwork(legs, query, reader, generation, excluded, filtered)
+    legwork = _Legwork(legs, query, reader, generation, excluded, condition)
     last = query.offset + query.k
     if wording:
         found = join(
@@ -81,7 +83,8 @@ def search(
         )
     else:
         found = legwork.best(last)
-    hits = _hits(found[query.offset : last], reader, first_rank=query.offset + 1)
+    answers = found[query.offset : last]
+    hits = _hits(answers, legwork, first_rank=query.offset + 1)
     return _confident(hits, query)
 
 
@@ -90,7 +93,7 @@ class _Legwork:
     """The legs of a query, ready to be searched among all parts or some.
 
     Attributes:
-        filtered: int64 [A], ids of the parts that the filter lets through; None for all.
+        condition: what the filter wants; None for all.
     """
 
     legs: list[Leg]
@@ -98,7 +101,7 @@ class _Legwork:
     reader: Reader
     generation: Generation
     excluded: set[int]
-    filtered: Ids | None
+    condition: Condition | None
 
     def best(self, k: int, *, among: Ids | None = None) -> list[Answer]:
         """Find the best k items, or the best of those that own some parts."""
@@ -108,7 +111,7 @@ class _Legwork:
                 k=k,
                 reader=self.reader,
                 generation=self.generation,
-                allowed=_both(_both(self._allowed(leg), self.filtered), among),
+                allowed=self._allowed(_part_modalities(leg), among=among),
                 excluded=self.excluded,
             )
             for leg in self.legs
@@ -128,18 +131,26 @@ class _Legwork:
         ids: Ids = np.array(sorted(part.id for part in good), dtype=np.int64)
         if self.legs:
             return self.best(n, among=ids)
-        if self.query.modality is not None:
-            own = _items_of(self.query.modality, reader=self.reader, generation=self.generation)
-            ids = np.intersect1d(ids, own, assume_unique=True)
-        if self.filtered is not None:
-            ids = np.intersect1d(ids, self.filtered, assume_unique=True)
-        allowed = set(ids.tolist())
+        through = self._allowed(None, among=ids)
+        assert through is not None  # `among` restricts it
+        allowed = set(through.ids.tolist())
         kept = {part.item_id: part for part in reversed(good) if part.id in allowed}
         wanted = sorted(set(kept) - self.excluded)[:n]
         return [Answer(Found(kept[id_], evidence=0.0, cosine=0.0), None) for id_ in wanted]
 
-    def _allowed(self, leg: Leg) -> Ids | None:
-        return _allowed(leg, self.query, reader=self.reader, generation=self.generation)
+    def _allowed(
+        self, part_modalities: tuple[Modality, ...] | None, *, among: Ids | None
+    ) -> Allowed | None:
+        through = allowed_parts(
+            part_modalities=part_modalities,
+            modality=self.query.modality,
+            condition=self.condition,
+            reader=self.reader,
+            generation=self.generation,
+        )
+        if among is None:
+            return through
+        return Allowed(among if through is None else np.intersect1d(among, through.ids))
 
 
 def _fuse(found: list[Best], calibrated: list[bool], *, plain: bool) -> list[Answer]:
@@ -187,35 +198,10 @@ def _own_items(query: Query, reader: Reader) -> set[int]:
     return own
 
 
-def _allowed(leg: Leg, query: Query, *, reader: Reader, generation: Generation) -> Ids | None:
-    """List the part ids a filter leaves, or None for all."""
-    wanted: list[Ids] = []
-    if query.modality is not None:
-        wanted.append(_items_of(query.modality, reader=reader, generation=generation))
-    spaces = [leaf.space for leaf in leaves(leg.tree)]
-    if any(set(leg.part_modalities) != set(space.modalities) for space in spaces):
-        key = f"parts:{','.join(leg.part_modalities)}"
-        if key not in generation.modality_ids:
-            found = reader.part_ids(part_modalities=leg.part_modalities)
-            generation.modality_ids[key] = found
-        wanted.append(generation.modality_ids[key])
-    allowed: Ids | None = None
-    for ids in wanted:
-        allowed = _both(allowed, ids)
-    return allowed
-
-
-def _both(ids: Ids | None, others: Ids | None) -> Ids | None:
-    if ids is None or others is None:
-        return others if ids is None else ids
-    return np.intersect1d(ids, others, assume_unique=True)
-
-
-def _items_of(modality: Modality, *, reader: Reader, generation: Generation) -> Ids:
-    key = f"items:{modality}"
-    if key not in generation.modality_ids:
-        generation.modality_ids[key] = reader.part_ids(modality=modality)
-    return generation.modality_ids[key]
+def _part_modalities(leg: Leg) -> tuple[Modality, ...] | None:
+    """Name the part modalities of a leg; None where its Spaces hold no others."""
+    held = {m for leaf in leaves(leg.tree) for m in leaf.space.modalities}
+    return None if held == set(leg.part_modalities) else leg.part_modalities
 
 
 def _confident(hits: list[Hit], query: Query) -> list[Hit]:
@@ -231,8 +217,9 @@ def _confident(hits: list[Hit], query: Query) -> list[Hit]:
     return [hit for hit in hits if (hit.confidence or 0.0) >= query.min_confidence]
 
 
-def _hits(answers: list[Answer], reader: Reader, *, first_rank: int) -> list[Hit]:
-    items = reader.items([answer.found.part.item_id for answer in answers])
+def _hits(answers: list[Answer], legwork: _Legwork, *, first_rank: int) -> list[Hit]:
+    ids = [answer.found.part.item_id for answer in answers]
+    items = legwork.generation.rows.items(ids, reader=legwork.reader)
     return [
         _hit(answer, items[answer.found.part.item_id], rank=rank)
         for rank, answer in enumerate(answers, start=first_rank)
