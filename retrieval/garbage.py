@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from retrieval.catalog.store import Catalog
-from retrieval.store import Store
+from retrieval.store import BANK_KIND, Store
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ def collect_garbage(catalog: Catalog, *, store: Store) -> int:
     n_deleted = 0
     for folder in (store.segments, store.derived, store.tmp):
         for path in folder.iterdir():
-            if path.is_file() and path.name not in kept:
+            lasts = folder == store.derived and path.name.startswith(f"{BANK_KIND}-")
+            if path.is_file() and path.name not in kept and not lasts:
                 _log.info("deleting %s: no generation names it", path.name)
                 path.unlink(missing_ok=True)
                 n_deleted += 1

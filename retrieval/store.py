@@ -14,6 +14,8 @@ from retrieval.errors import DamagedError, NotFoundError, StorageError, TooNewEr
 
 STORE_NAME = ".crossfind"
 FORMAT_VERSION = 1
+BANK_KIND = "bank"
+"""Files in `derived/` that begin so hold the vectors of fixed texts; no commit makes them wrong."""
 
 
 @dataclass(frozen=True, slots=True)

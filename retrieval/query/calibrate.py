@@ -19,7 +19,7 @@ where it measured better (benchmarks/quality/calibration.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -28,11 +28,14 @@ from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
 from retrieval.query.bank import TEXTS
 from retrieval.query.generation import Generation, OpenSpace
+from retrieval.query.kept import Arrays, Kept
+from retrieval.store import BANK_KIND
 from retrieval.types import Modality, Space
 
 MIN_PARTS = 30
 """Fewer stored parts of a modality than this say nothing about a distribution."""
 
+_VERSION = 1  # raise when the same vectors give other figures
 _SAMPLE = 1024
 _MIN_SPREAD = 1e-4
 _MIN_SCORE_SPREAD = 0.01
@@ -115,16 +118,28 @@ class Calibrator:
         known = self._generation.pairs
         key = (space.id, query, part, (query, part) in self._centred)
         if key not in known:
-            known[key] = self._measure(space, query, part)
+            known[key] = self._kept_pair(space, query, part)
         return known[key]
 
-    def _measure(self, space: Space, query: Modality, part: Modality) -> Pair | None:
+    def _kept_pair(self, space: Space, query: Modality, part: Modality) -> Pair | None:
+        """Read a pair that was measured on the very same vectors, or measure and keep it."""
         opened = self._generation.spaces.get(space.id)
-        if opened is None:
+        if opened is None or len(self.part_ids(part)) < MIN_PARTS:
             return None
         ids = self.part_ids(part)
-        if len(ids) < MIN_PARTS:
-            return None
+        # The vectors alone do not say which of them are of this modality, or count as queries.
+        key = (
+            _VERSION, opened.state, query, part, (query, part) in self._centred, TEXTS,
+            ids.tobytes(), b"" if query == "text" else self.part_ids(query).tobytes(),
+        )  # fmt: skip
+        arrays = _kept(opened).get(
+            "calibration", key, lambda: _to_arrays(self._measure(opened, query, part))
+        )
+        return _from_arrays(arrays)
+
+    def _measure(self, opened: OpenSpace, query: Modality, part: Modality) -> Pair | None:
+        space = opened.space
+        ids = self.part_ids(part)
         sample = opened.vectors(_spread(ids, _SAMPLE))
         query_ids, queries = self._queries(opened, query, n_parts=len(ids))
         if len(sample) < MIN_PARTS or len(queries) < MIN_PARTS:
@@ -154,12 +169,36 @@ class Calibrator:
         """Give random queries: texts of the bank, or stored pictures and sounds with their ids."""
         n_wanted = max(_FEWEST_QUERIES, min(len(TEXTS), _MAX_COMPARISONS // n_parts))
         if query == "text":
-            texts = list(TEXTS[:: max(1, len(TEXTS) // n_wanted)])
-            vectors = self._encoder.encode(texts, modality="text", space=opened.space)
+            vectors = self._bank(opened)[:: max(1, len(TEXTS) // n_wanted)]
             return None, vectors[vectors.any(axis=1)]
         ids = _spread(self.part_ids(query), n_wanted)
         found, vectors = opened.lookup(ids)
         return found, vectors
+
+    def _bank(self, opened: OpenSpace) -> Vectors:
+        """Give the vectors of all texts of the bank, which no store changes."""
+        space = opened.space
+
+        def make() -> Arrays:
+            return {"vectors": self._encoder.encode(list(TEXTS), modality="text", space=space)}
+
+        key = (_VERSION, space.id, space.fingerprint, TEXTS)
+        return np.asarray(_kept(opened).get(BANK_KIND, key, make)["vectors"], dtype=np.float32)
+
+
+def _kept(opened: OpenSpace) -> Kept:
+    return Kept(opened.store.derived, tmp=opened.store.tmp)
+
+
+def _to_arrays(pair: Pair | None) -> Arrays:
+    return {} if pair is None else {f.name: np.asarray(getattr(pair, f.name)) for f in fields(pair)}
+
+
+def _from_arrays(arrays: Arrays) -> Pair | None:
+    if not arrays:
+        return None
+    sample, shift, *numbers = (arrays[field.name] for field in fields(Pair))
+    return Pair(np.asarray(sample, np.float32), np.asarray(shift, np.float32), *map(float, numbers))
 
 
 def _best_z(
