@@ -1,0 +1,95 @@
+"""What an index is asked to be: a factory string, a memory, a recall; and what is told of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from cli import crossfind
+
+from retrieval import Engine
+from retrieval.build import Wishes
+from retrieval.errors import InputError
+
+N = 400
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Texts, searched by the fake model."""
+    folder = tmp_path_factory.mktemp("wishes")
+    words = ["red", "green", "blue", "dog", "cat", "rain", "train", "sea", "piano", "bread"]
+    rng = np.random.default_rng(0)
+    table = folder / "texts.csv"
+    lines = [" ".join(rng.choice(words, 4)) + f" {row}" for row in range(N)]
+    table.write_text("text\n" + "\n".join(lines))
+    with Engine.open(folder / "store", create=True, model="fake") as engine:
+        engine.add(table)
+    return folder / "store"
+
+
+QUERIES = ["a red dog", "rain on the sea", "blue train", "bread"]
+
+
+def _answers(engine):
+    return [[hit.id for hit in engine.search(query, k=5)] for query in QUERIES]
+
+
+@pytest.mark.parametrize(
+    "factory", ["IVF4,SQ8", "PQ8x4fs,RFlat", "HNSW16_SQfp16,Refine(SQfp16)", "IVF4,PQ8x4fs"]
+)
+def test_an_index_of_a_factory_string_answers_after_reopening(store, factory):
+    with Engine.open(store) as engine:
+        exact = engine.build(force=True)
+        truth = _answers(engine)
+        assert [report.kind for report in exact] == ["exact"]
+        (report,) = engine.build(force=True, wishes=Wishes(recall=0.99, factory=factory))
+    assert (report.kind, report.factory, report.n_vectors) == ("factory", factory, N)
+    with Engine.open(store) as engine:
+        found = _answers(engine)
+        status = engine.status()
+    shared = sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True))
+    assert shared >= 0.9 * sum(map(len, truth))
+    (space,) = status.spaces
+    assert space.kind == "factory"
+    assert {(m.queries, m.items) for m in space.measured} == {("text", "any")}
+    assert space.measured[0].recall == pytest.approx(report.recall)
+    assert "stored texts" in space.recall_queries
+
+
+def test_the_plan_is_told_before_it_is_carried_out(store):
+    told = []
+    with Engine.open(store) as engine:
+        engine.build(
+            force=True,
+            wishes=Wishes(factory="IVF4,SQ8"),
+            on_plan=lambda space, plan: told.append((space.id, plan.kind, plan.memory_bytes)),
+        )
+    assert [kind for _, kind, _ in told] == ["factory"]
+    assert told[0][2] == N * 25
+
+
+def test_what_cannot_be_is_refused_and_the_index_before_still_serves(store):
+    with Engine.open(store) as engine:
+        engine.build(force=True)
+        truth = _answers(engine)
+        for wishes in (Wishes(factory="PCA8,Flat"), Wishes(memory_bytes=100)):
+            with pytest.raises(InputError):
+                engine.build(force=True, wishes=wishes)
+        assert _answers(engine) == truth
+
+
+def test_the_command_line_explains_a_plan_and_shows_what_was_measured(store):
+    arguments = ["index", "rebuild", "--store", store, "--explain", "--factory"]
+    done = crossfind(*arguments, "IVF4,SQ8", "--json", cwd=store)
+    assert done.code == 0, done.err
+    assert "plan for" in done.err
+    assert "IVF4,SQ8" in done.err
+    assert "predicted" in done.err
+    assert json.loads(done.out)["built"][0]["factory"] == "IVF4,SQ8"
+    assert "text to any" in crossfind("index", "status", "--store", store, cwd=store).out
+    refused = crossfind(*arguments, "PCA8,Flat", cwd=store)
+    assert refused.code == 2
+    assert "subtracts a mean" in refused.err
+    assert crossfind(*arguments[:-1], "--memory", "much", cwd=store).code == 2
