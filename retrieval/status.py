@@ -16,7 +16,7 @@ class SpaceStatus:
     """How one space is searched.
 
     Attributes:
-        id, model, dim: of the space.
+        id, model, dim, fingerprint, licence: of the space.
         kind: of the index; `exact` where none was built.
         n_vectors: live ones.
         n_tail: of these, searched exactly because they came after the index was built.
@@ -36,6 +36,8 @@ class SpaceStatus:
     recall_queries: str
     plan: str
     measured: tuple[Measured, ...] = ()
+    fingerprint: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def read_status(store: Store, *, reader: Reader, generation: Generation) -> Stat
                 recall_queries=entry.recall_queries if entry else "",
                 plan=entry.plan if entry else "no index was built; every vector is compared",
                 measured=from_json(entry.measured) if entry else (),
+                fingerprint=space.fingerprint,
+                licence=space.licence,
             )
         )
     return Status(

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from index.types import SegmentInfo
 from retrieval.catalog.conditions import Condition
+from retrieval.catalog.fields import all_tags, first_items, values
 from retrieval.catalog.filters import to_sql
-from retrieval.catalog.fulltext import TextMatch, match, named
+from retrieval.catalog.read_fields import FieldReader
 from retrieval.catalog.records import DerivedEntry, FileRecord, SegmentEntry, Snapshot, path_key
 from retrieval.catalog.schema import (
     DerivedRow,
@@ -25,7 +26,6 @@ from retrieval.catalog.schema import (
     SegmentRow,
     SpaceRow,
     StoreRow,
-    TextRow,
     TombstoneRow,
 )
 from retrieval.errors import NotFoundError
@@ -47,11 +47,8 @@ def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-class Reader:
+class Reader(FieldReader):
     """Queries over one open read (or write) transaction."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
 
     def generation(self) -> int:
         """Read the number of the last commit."""
@@ -236,6 +233,8 @@ class Reader:
             found_rows = self._connection.execute(sa.select(ItemRow).where(ItemRow.id.in_(chunk)))
             rows += cast(list[ItemRow], found_rows.all())
         paths = self.paths_by_hash({row.content_hash for row in rows})
+        named = all_tags(self._connection, [row.id for row in rows])
+        own = values(self._connection, [row.id for row in rows])
         found: dict[int, Item] = {}
         for row in rows:
             suffix = f"#{row.record}" if row.record else ""
@@ -253,6 +252,8 @@ class Reader:
                 caption=row.caption,
                 flags=tuple(filter(None, row.flags.split(","))),
                 copies=tuple(path + suffix for path in others),
+                tags=named.get(row.id, ()),
+                columns=own.get(row.id, {}),
             )
         return found
 
@@ -270,9 +271,7 @@ class Reader:
         Raises:
             NotFoundError: the path is not in the store (`not_in_store`).
         """
-        base, _, row = path.rpartition("#")
-        tries = [(path, 0)] + ([(base, int(row))] if base and row.isdecimal() else [])
-        for candidate, record in tries:
+        for candidate, record in ((path, 0), row_of(path)):
             file = self.known_files([candidate]).get(candidate)
             if file and file.content_hash:
                 items = self.items_by_hash(file.content_hash)
@@ -320,19 +319,21 @@ class Reader:
         parts = self.parts(found)
         return [parts[id_] for id_ in sorted(parts)]
 
-    def text_matches(
-        self, word: str, *, limit: int, prefix: bool = False, among: Sequence[str] = ()
-    ) -> list[TextMatch]:
-        """List the captions, names, tags and texts that have a word; see `fulltext.match`."""
-        return match(self._connection, word, limit=limit, prefix=prefix, among=among)
-
-    def items_named(self, text: str, *, limit: int) -> list[int]:
-        """List the items with a file of exactly this name; see `fulltext.named`."""
-        return named(self._connection, text, limit=limit)
-
-    def count_texts(self) -> int:
-        """Count the texts that were ever written, about: what full-text search weighs with."""
-        return int(self._connection.execute(sa.select(sa.func.max(TextRow.pk))).scalar() or 0)
+    def items_at(self, paths: Sequence[str]) -> dict[str, int]:
+        """Find the items of many paths (or of `path#ROW`); those not in the store are left out."""
+        rows = {path: row_of(path) for path in paths}
+        files = self.known_files([*rows, *(base for base, _ in rows.values())])
+        hashes = {f.content_hash for f in files.values() if f.content_hash}
+        items: dict[tuple[str, int], int] = {}
+        for chunk in chunks(sorted(hashes)):
+            items |= first_items(self._connection, chunk)
+        found: dict[str, int] = {}
+        for path, (base, record) in rows.items():
+            for name, number in ((path, 0), (base, record)):
+                content = files[name].content_hash if name in files else None
+                if content and (content, number) in items:
+                    found.setdefault(path, items[content, number])
+        return found
 
     def counts(self) -> dict[str, int]:
         """Count items by modality, files, bad files and parts."""
@@ -369,6 +370,17 @@ class Reader:
         return [
             Failure(path=os.fsdecode(key), code=code, reason=reason) for key, code, reason in rows
         ]
+
+
+def row_of(path: str) -> tuple[str, int]:
+    """Split `path#ROW`; a path without a row is its own row 0.
+
+    Example:
+        >>> row_of("/a.csv#3"), row_of("/a.csv")
+        (('/a.csv', 3), ('/a.csv', 0))
+    """
+    base, _, row = path.rpartition("#")
+    return (base, int(row)) if base and row.isascii() and row.isdecimal() else (path, 0)
 
 
 def _file_record(row: object) -> FileRecord:

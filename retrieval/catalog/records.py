@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from index.types import SegmentInfo
-from retrieval.types import Modality, Part, Space
+from retrieval.types import NOTHING, Details, Modality, Part, Space
 
 # Raise when a decoder learns something: files that were bad before are then tried again.
 LOADER_VERSION = 1
@@ -55,6 +55,7 @@ class ItemRecord:
     caption: str | None
     flags: tuple[str, ...]
     parts: tuple[Part, ...]
+    details: Details = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

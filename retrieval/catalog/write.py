@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
 
 from index.types import SegmentInfo
-from retrieval.catalog import fulltext
+from retrieval.catalog import fields, fulltext
 from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
+from retrieval.catalog.conditions import Kind, Value
 from retrieval.catalog.read import chunks
 from retrieval.catalog.records import (
     Batch,
@@ -52,6 +53,16 @@ class Writer(SpaceWriter):
         for space_id, info in batch.segments:
             self.add_segment(space_id, info, generation)
         return self.remove_orphans(orphaned, generation)
+
+    def put_columns(
+        self, kinds: Mapping[str, Kind], rows: Sequence[tuple[int, Mapping[str, Value | None]]]
+    ) -> None:
+        """Write values of the user's own columns; see `fields.put_columns`."""
+        fields.put_columns(self._connection, kinds, rows)
+
+    def put_tags(self, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Write the tags that the user gives to items; see `fields.put_tags`."""
+        fields.put_tags(self._connection, rows)
 
     def add_segment(self, space_id: str, info: SegmentInfo, generation: int) -> None:
         """Name a published segment as part of the truth."""
@@ -175,6 +186,8 @@ class Writer(SpaceWriter):
                 sa.select(ItemRow.id).where(ItemRow.content_hash.in_(hashes_chunk))
             ).scalars()
         self._delete_items(ids, generation)
+        for chunk in chunks(ids):
+            fields.drop_all(self._connection, chunk)
         return len(ids)
 
     def _advance(self, batch: Batch) -> int:
@@ -226,7 +239,10 @@ class Writer(SpaceWriter):
             self._connection.execute(sa.insert(ItemRow), [_item_row(item) for item in items_chunk])
         for parts_chunk in chunks(part for item in items for part in _part_rows(item)):
             self._connection.execute(sa.insert(PartRow), parts_chunk)
+        fields.put_details(self._connection, items)
         fulltext.put_items(self._connection, items)
+        told = fields.all_tags(self._connection, [item.id for item in items])
+        fulltext.put_tags(self._connection, told)
 
     def _delete_files(self, paths: Sequence[str]) -> None:
         """Delete the rows of a chunk of paths."""
@@ -235,10 +251,11 @@ class Writer(SpaceWriter):
         self._connection.execute(sa.delete(FileRow).where(FileRow.path_key.in_(keys)))
 
     def _delete_items(self, item_ids: Sequence[int], generation: int) -> None:
-        """Delete items with all that hangs on them but their files."""
+        """Delete items with all that their files say; what the user said of them stays."""
         self._bury_parts(item_ids, generation)
         for chunk in chunks(item_ids):
             fulltext.drop_items(self._connection, chunk)
+            fields.drop_details(self._connection, chunk)
             self._connection.execute(sa.delete(ItemRow).where(ItemRow.id.in_(chunk)))
 
     def _bury_parts(self, item_ids: Sequence[int], generation: int) -> None:

@@ -54,5 +54,6 @@ def _describe_recall(one: Measured) -> str:
 def _describe(space: SpaceStatus) -> str:
     tail = f", {space.n_tail} more searched exactly" if space.n_tail else ""
     recall = f", recall {space.recall:.3f} ({space.recall_queries})" if space.recall else ""
-    about = f"model {space.model}, {space.dim}-d, {space.kind}, {space.n_vectors} vectors"
+    licence = f" (licence {space.licence})" if space.licence else ""
+    about = f"model {space.model}{licence}, {space.dim}-d, {space.kind}, {space.n_vectors} vectors"
     return f"{about}{tail}{recall}; {space.plan}"
