@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,29 @@ def test_a_checkpoint_of_other_options_is_refused_naming_them(encoded: Path) -> 
     result = _train(encoded, encoded / "pairs.csv", *files, "--gap", "0.5")
     assert isinstance(result.exception, CrossfindError)
     assert "(gap_weight: 0.0 then, 0.5 now)" in str(result.exception)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "folder", "tar", "tsv"])
+def test_every_form_of_pairs_can_be_trained_on(encoded: Path, tmp_path: Path, form: str) -> None:
+    rows = [row.split(",") for row in (encoded / "pairs.csv").read_text().splitlines()[1:]]
+    source = tmp_path / f"pairs.{form}"
+    if form == "jsonl":
+        lines = [json.dumps({"image": str(encoded / i), "text": t}) for i, t in rows]
+        source.write_text("\n".join(lines))
+    elif form == "tsv":
+        lines = [f"{encoded / i}\t{t}" for i, t in rows]
+        source.write_text("\n".join(["image\ttext", *lines]))
+    else:
+        folder = tmp_path / "pairs.folder"
+        folder.mkdir()
+        for image, text in rows:
+            (folder / image).write_bytes((encoded / image).read_bytes())
+            (folder / image).with_suffix(".txt").write_text(text)
+        if form == "tar":
+            with tarfile.open(source, "w") as shard:
+                for path in sorted(folder.iterdir()):
+                    shard.add(path, arcname=path.name)
+    result = _train(encoded, source, "--epochs", "1", "--force", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["n_pairs"] == {"image-text": 60}
+    (encoded / "my.model").unlink()
