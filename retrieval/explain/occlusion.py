@@ -1,6 +1,7 @@
 """Which pieces of a picture, a sound or a text a score hangs on: cover a piece, score again.
 
 drop(piece) = cosine(whole) - cosine(whole without the piece)   (Zeiler and Fergus 2014)
+gain(piece) = cosine(the piece alone, drawn large) - mean of all pieces of its size
 
 Nothing is asked of the model but vectors, so every encoder can be explained.
 """
@@ -23,8 +24,8 @@ Vectors = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
 
-# Side of the window as a share of the picture's, and how far it moves at a time.
-_SIDE, _STEP = 0.4, 0.5
+# Sides of the windows as shares of the picture's, and how far they move at a time.
+_COVERED_SIDES, _ALONE_SIDES, _STEP = (0.25, 0.4), (0.4, 0.55), 0.5
 _GRID = 24
 _BLUR_CELLS = 8
 # A second is covered at a time, in steps of a quarter: shorter gaps are filled in by most models.
@@ -54,7 +55,7 @@ class PictureMap:
     """Where in a picture a score comes from.
 
     Attributes:
-        heat: float32 [G, G], how much the cosine drops where the cell is covered; row 0 is the top.
+        heat: float32 [G, G], how much of the cosine hangs on each cell; row 0 is the top.
         score: cosine of the whole picture.
     """
 
@@ -72,10 +73,12 @@ class PictureMap:
 def picture_map(pixels: Pixels, *, query: Vectors, encoder: Encoder, space: Space) -> PictureMap:
     """Measure where in a picture a score comes from.
 
-    A window of 0.4 times the picture's side slides over it, beyond its edges too, so that every
-    cell is covered equally often. What it covers is replaced by a strong blur of the same picture,
-    which adds no edges of its own. A cell's heat is the sum of the drops of the windows over it,
-    divided by the largest number of windows over any cell.
+    Windows of several sizes slide over it, beyond its edges too, so that every cell is met equally
+    often. Smaller ones (0.25 and 0.4 of the side) are covered by a strong blur of the same picture,
+    which adds no edges of its own: their drop. Larger ones (0.4 and 0.55) are looked at alone,
+    drawn as large as the picture, as a model sees small things better so: their gain. A cell's
+    heat is the mean drop plus the mean gain of the windows over it, each sum divided by the largest
+    number of windows of the size over any cell.
 
     Args:
         pixels: uint8 RGB [S, S, 3], as the encoder wants it.
@@ -96,21 +99,22 @@ def picture_map(pixels: Pixels, *, query: Vectors, encoder: Encoder, space: Spac
         >>> x > 0.5 and y > 0.5
         True
     """
-    height, width = pixels.shape[:2]
+    covered = [_windows(pixels, side) for side in _COVERED_SIDES]
+    alone = [_windows(pixels, side) for side in _ALONE_SIDES]
     blurred = _blur(pixels)
-    boxes = [(t, b, le, r) for t, b in _spans(height) for le, r in _spans(width)]
-    views: list[Pixels] = [pixels]
-    for top, bottom, left, right in boxes:
-        covered = pixels.copy()
-        covered[top:bottom, left:right] = blurred[top:bottom, left:right]
-        views.append(covered)
+    views = [pixels]
+    views += [_without(pixels, box, blurred) for boxes in covered for box in boxes]
+    views += [_large(pixels, box) for boxes in alone for box in boxes]
     scores = encoder.encode(views, modality="image", space=space) @ query
-    heat, count = np.zeros((_GRID, _GRID)), np.zeros((_GRID, _GRID))
-    for drop, (top, bottom, left, right) in zip(scores[0] - scores[1:], boxes, strict=True):
-        cells = (_cells(top, bottom, height), _cells(left, right, width))
-        heat[cells] += drop
-        count[cells] += 1
-    return PictureMap((heat / count.max()).astype(np.float32), float(scores[0]))
+    heat, at = np.zeros((_GRID, _GRID)), 1
+    for boxes in covered:
+        heat += _mean_heat(scores[0] - scores[at : at + len(boxes)], boxes, pixels) / len(covered)
+        at += len(boxes)
+    for boxes in alone:
+        own = scores[at : at + len(boxes)]
+        heat += _mean_heat(own - own.mean(), boxes, pixels) / len(alone)
+        at += len(boxes)
+    return PictureMap(heat.astype(np.float32), float(scores[0]))
 
 
 def sound_profile(
@@ -216,9 +220,45 @@ def shares(drops: Sequence[float]) -> list[float]:
     return [round(value / total, 6) if total > 0 else 0.0 for value in positive]
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
+_Box = tuple[int, int, int, int]
+"""Top, bottom, left, right in pixels."""
+
+
+def _windows(pixels: Pixels, side: float) -> list[_Box]:
+    height, width = pixels.shape[:2]
+    return [(t, b, le, r) for t, b in _spans(height, side) for le, r in _spans(width, side)]
+
+
+def _without(pixels: Pixels, box: _Box, blurred: Pixels) -> Pixels:
+    top, bottom, left, right = box
+    view = pixels.copy()
+    view[top:bottom, left:right] = blurred[top:bottom, left:right]
+    return view
+
+
+def _large(pixels: Pixels, box: _Box) -> Pixels:
+    top, bottom, left, right = box
+    height, width = pixels.shape[:2]
+    piece = pixels[top:bottom, left:right].astype(np.float64)
+    drawn = _stretch(_stretch(piece, height, axis=0), width, axis=1)
+    return np.clip(drawn + 0.5, 0, 255).astype(np.uint8)
+
+
+def _mean_heat(
+    values: npt.NDArray[np.float32], boxes: Sequence[_Box], pixels: Pixels
+) -> npt.NDArray[np.float64]:
+    height, width = pixels.shape[:2]
+    heat, count = np.zeros((_GRID, _GRID)), np.zeros((_GRID, _GRID))
+    for value, (top, bottom, left, right) in zip(values, boxes, strict=True):
+        cells = (_cells(top, bottom, height), _cells(left, right, width))
+        heat[cells] += value
+        count[cells] += 1
+    return np.asarray(heat / count.max())
+
+
+def _spans(length: int, share: float) -> list[tuple[int, int]]:
     """Place windows along a side so that half of the first and last lies outside."""
-    side = max(1, round(length * _SIDE))
+    side = max(1, round(length * share))
     n = int(np.ceil(length / (side * _STEP))) + 1
     starts = np.linspace(-side / 2, length - side / 2, n).round().astype(int)
     return [(max(0, int(s)), min(length, int(s) + side)) for s in starts]
