@@ -181,7 +181,7 @@ def test_the_student_learns_what_the_teachers_say():
 
 
 def test_the_shift_lowers_common_and_vague_classes():
-    labels = ["Music", "Dog", "Rain"]
+    labels = ["Inside_small_room", "Dog", "Rain"]
     found = audio_head.shift(labels, mean_events=np.array([0.5, 0.5, 0.05]), strength=0.3)
     assert found[0] - found[1] == pytest.approx(3.0)
     assert found[1] - found[2] == pytest.approx(0.3 * np.log(10), rel=1e-4)
@@ -190,6 +190,20 @@ def test_the_shift_lowers_common_and_vague_classes():
 def _texts(words):
     rows = [np.random.default_rng(sum(w.encode())).normal(size=384) for w in words]
     return np.stack([r / np.linalg.norm(r) for r in rows]).astype(np.float32)
+
+
+def test_class_names_are_worded_plainly_and_centred():
+    asked = []
+
+    def texts(words):
+        asked.extend(words)
+        return _texts(words)
+
+    found = audio_head.class_names(["Waves_surf", "Dog"], texts=texts, centring=1.0)
+    assert asked == ["sea waves, surf", "Dog"]
+    first, second = _texts(asked)
+    expected = (first - second) / np.linalg.norm(first - second)
+    np.testing.assert_allclose(found, [expected, -expected], atol=1e-6)
 
 
 def test_the_head_learns_titles_and_events():

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_head import consensus, unit
+from retrieval.training.starter.audio_words import WORDINGS
 
 if TYPE_CHECKING:
     import torch
@@ -53,14 +54,15 @@ def class_names(labels: Sequence[str], *, texts: Texts, centring: float) -> Vect
     """Encode the event classes, less a part of their mean, which all of them share.
 
     Args:
-        labels: [C].
+        labels: [C], AudioSet's, with spaces or underscores.
         texts: the text tower.
         centring: the part, 0 to 1.
 
     Returns:
         float32 [C, 384], unit length.
     """
-    vectors = texts([label.replace("_", " ") for label in labels])
+    plain = [label.replace("_", " ") for label in labels]
+    vectors = texts([WORDINGS.get(label, label) for label in plain])
     return unit(vectors - centring * vectors.mean(axis=0))
 
 
@@ -79,7 +81,7 @@ def shift(labels: Sequence[str], *, mean_events: Vectors, strength: float) -> Ve
         >>> shift(["Music", "Dog"], mean_events=np.array([0.5, 0.5]), strength=0.0).tolist()
         [3.0, 0.0]
     """
-    vague = np.array([_VAGUE_BY if label in VAGUE else 0.0 for label in labels])
+    vague = np.array([_VAGUE_BY if label.replace("_", " ") in VAGUE else 0.0 for label in labels])
     return np.asarray(strength * np.log(mean_events + 1e-9) + vague, dtype=np.float32)
 
 
