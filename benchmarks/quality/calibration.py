@@ -118,8 +118,33 @@ def measure(
                         for name in ("cosine", "z", "confidence")
                     },
                 }  # fmt: skip
+    report["any kind"] = pooled(engine, sets, stored)
     report["mixed"] = mixed(engine, stored)
     return report
+
+
+def pooled(
+    engine: Engine,
+    sets: dict[str, dict[str, list[Path]]],
+    stored: dict[str, dict[str, set[str]]],
+) -> dict[str, float]:
+    """Compare present with absent labels of all sets, where a user does not say what kind to find.
+
+    Cosines of sounds and of pictures are not alike; what is sure of a label in one scale is not in
+    the other.
+    """
+    best: dict[str, dict[bool, list[float]]] = {
+        name: {True: [], False: []} for name in ("cosine", "confidence")
+    }
+    for modality, by_label in sets.items():
+        for label in by_label:
+            tops = [engine.search(label, k=1, modality=m, hybrid=False)[0] for m in sets]
+            is_present = label in stored[modality]
+            best["cosine"][is_present].append(max(hit.cosine for hit in tops))
+            best["confidence"][is_present].append(max(hit.confidence or 0.0 for hit in tops))
+    return {
+        f"auroc_{name}": round(auroc(found[True], found[False]), 3) for name, found in best.items()
+    }
 
 
 def mixed(engine: Engine, stored: dict[str, dict[str, set[str]]]) -> dict[str, float]:

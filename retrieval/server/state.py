@@ -80,6 +80,8 @@ class State:
     def __post_init__(self) -> None:
         store = self.engine.store
         self.metrics = Metrics()
+        if self.options.batching:
+            self.engine.share()
         self._catalog = Catalog.open(store.catalog_path, uuid=store.uuid, url=self.settings.catalog)
         options = self.options
         self.searches = Gate(
@@ -163,8 +165,9 @@ class State:
         """Count the items that fit a condition by modality and format."""
         from retrieval.query.where import parse_where
 
-        condition = parse_where(where) if where.strip() else None
         with self._catalog.reading() as reader:
+            columns = reader.columns()
+            condition = parse_where(where, columns=columns) if where.strip() else None
             return reader.facets(condition)
 
     async def search_gate(self, work: Callable[[], T], receive: Receive) -> T:
