@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_server [--n N] [--seconds S] [--only steady,...] [--soak REQUESTS]
 
-The store holds synthetic vectors of pictures, sounds and texts in the starter model's space; the
+The store holds synthetic vectors of pictures, or of all kinds, in the starter model's space; the
 queries are texts drawn from a seed, so that nearly all are new to the cache. Server and load share
 the machine's cores: a real server does better. `--store DIR` keeps the store for the next run.
 """
@@ -81,7 +81,10 @@ _WORDS = [
     "house",
     "door",
 ]
-_KINDS = (("image", "jpeg"),) * 3 + (("audio", "wav"), ("text", "txt"))
+_KINDS = {
+    "pictures": (("image", "jpeg"),),
+    "mixed": (("image", "jpeg"),) * 3 + (("audio", "wav"), ("text", "txt")),
+}
 _RUNS = ("steady", "sustained", "unbatched", "overload")
 
 
@@ -92,15 +95,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", type=Path)
+    parser.add_argument("--mix", choices=list(_KINDS), default="pictures")
     parser.add_argument("--only", default=",".join(_RUNS))
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         store = options.store or Path(name, "store")
         if not (store / "FORMAT").exists():
-            make_store(store, n=options.n, seed=options.seed)
+            make_store(store, n=options.n, seed=options.seed, mix=options.mix)
         only = options.only.split(",")
-        figures: dict[str, Value] = {"items": options.n, "seed": options.seed}
+        figures: dict[str, Value] = {"items": options.n, "of": options.mix, "seed": options.seed}
         if "steady" in only:
             figures |= steady(store, options.seconds)
         if "sustained" in only:
@@ -118,8 +122,9 @@ def main() -> None:
     tell("server", figures)
 
 
-def make_store(store: Path, *, n: int, seed: int) -> None:
-    """Make and build a store of synthetic items: 3 of 5 pictures, 1 sound, 1 text."""
+def make_store(store: Path, *, n: int, seed: int, mix: str = "pictures") -> None:
+    """Make and build a store of synthetic items: pictures, or 3 of 5, 1 sound and 1 text."""
+    kinds = _KINDS[mix]
     encoder = open_encoder("starter", threads=2)
     space = encoder.space_for("text", "image")
     vectors = make_set(n, dim=space.dim, n_queries=1, seed=seed).pictures
@@ -134,7 +139,7 @@ def make_store(store: Path, *, n: int, seed: int) -> None:
             (folder / "files.jsonl").open("w") as files,
         ):
             for number in range(1, n + 1):
-                kind, suffix = _KINDS[number % 5]
+                kind, suffix = kinds[number % len(kinds)]
                 row = _part(number, kind, suffix, draw)
                 parts.write(json.dumps(row) + "\n")
                 path = f"/synthetic/{number % 100:02}/{number:06}.{suffix}"

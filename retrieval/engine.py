@@ -18,9 +18,11 @@ from retrieval.catalog.store import Catalog
 from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
-from retrieval.encoders.registry import canonical_name, open_encoder
+from retrieval.encoders.micro_batch import MicroBatchEncoder
+from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
-from retrieval.engine_open import locate, open_catalog
+from retrieval.engine_open import locate, open_catalog, open_own_encoder, other_model
+from retrieval.engine_warm import warm
 from retrieval.errors import ModelError
 from retrieval.garbage import collect_garbage
 from retrieval.media import Loader, find_file
@@ -60,7 +62,7 @@ class Engine:
         self._settings = settings
         self._model = model
         self._generation: Generation | None = None
-        self._is_held = False
+        self._is_held = self._is_shared = False
         self._guard = RLock()
 
     @classmethod
@@ -300,6 +302,13 @@ class Engine:
         with self.store.lock():
             return drop_old(self._catalog, store=self.store)
 
+    def share(self) -> None:
+        """Encode and search together what several threads look for at the same time.
+
+        Call it before the first search; `reload` then shares each generation it opens.
+        """
+        self._is_shared = True
+
     def reload(self) -> int:
         """Serve the newest generation, opened and warmed beside the one that serves till then.
 
@@ -314,7 +323,9 @@ class Engine:
             number = reader.generation()
             if self._generation is None or self._generation.number != number:
                 opened = open_generation(reader.snapshot(), self._generation, store=self.store)
-                self._warm(opened, reader)
+                warm(opened, reader=reader, encoder=self.encoder, loader=self._loader)
+                for space in opened.spaces.values() if self._is_shared else ():
+                    space.share()
                 with self._guard:
                     self._generation = opened
                     self._forget_other_model(reader)
@@ -333,37 +344,14 @@ class Engine:
     @cached_property
     def encoder(self) -> Encoder:
         """The store's model, opened on first use."""
-        encoder = open_encoder(
-            self._model_name(),
-            threads=self._settings.threads,
-            models_dir=self._settings.models_dir,
+        opened = open_own_encoder(
+            self._model_name(), catalog=self._catalog, settings=self._settings
         )
-        with self._catalog.reading() as reader:
-            known = {space.id: space for space in reader.spaces()}
-        for space in encoder.spaces:
-            if space.id in known and known[space.id].fingerprint != space.fingerprint:
-                raise ModelError(
-                    f"the store was made with model {known[space.id].model} "
-                    f"({known[space.id].fingerprint[:12]}); this one is {encoder.name} "
-                    f"({space.fingerprint[:12]}): run 'crossfind index migrate --to "
-                    f"{encoder.name}' or build a new store with --store",
-                    code="space_mismatch",
-                )
-        return encoder
+        return MicroBatchEncoder(opened) if self._is_shared else opened
 
     @cached_property
     def _loader(self) -> Loader:
         return self._new_loader(1)
-
-    def _warm(self, generation: Generation, reader: Reader) -> None:
-        """Read what a search will need: the model, the vectors, how scores are spread."""
-        prints = {space.fingerprint for space in reader.spaces()}
-        if not prints or prints & {space.fingerprint for space in self.encoder.spaces}:
-            query = make_query("warm", k=1, modality=None)
-            search(
-                query, reader=reader, generation=generation, encoder=self.encoder,
-                loader=self._loader,
-            )  # fmt: skip
 
     def _load_wide(self, path: Path) -> Loaded:
         with self._new_loader(1, spec=wide_spec(self.encoder.media)) as loader:
@@ -406,9 +394,4 @@ class Engine:
 
     def _check_model(self) -> None:
         if self._model is not None and self._model_name() != self._model:
-            raise ModelError(
-                f"the store was made with model {self._model_name()}, not {self._model}; their "
-                f"vectors cannot be mixed: run 'crossfind index migrate --to {self._model}' or "
-                "name a new store with --store",
-                code="space_mismatch",
-            )
+            raise other_model(self._model_name(), self._model)

@@ -1,11 +1,14 @@
-"""Finding or making a store, and opening its catalog."""
+"""Finding or making a store, opening its catalog and its model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from retrieval.catalog.store import Catalog
-from retrieval.errors import NotFoundError
+from retrieval.config import Settings
+from retrieval.encoders.base import Encoder
+from retrieval.encoders.registry import open_encoder
+from retrieval.errors import ModelError, NotFoundError
 from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
 
 
@@ -26,3 +29,33 @@ def open_catalog(store: Store, *, url: str) -> Catalog:
             if not any(store.segments.iterdir()) and not store.catalog_path.exists():
                 Catalog.create(store.catalog_path, uuid=store.uuid, tmp=store.tmp)
     return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))
+
+
+def open_own_encoder(name: str, *, catalog: Catalog, settings: Settings) -> Encoder:
+    """Open the model that a store was made with.
+
+    Raises:
+        ModelError: it is not to be had, or its weights are others by now (`space_mismatch`).
+    """
+    encoder = open_encoder(name, threads=settings.threads, models_dir=settings.models_dir)
+    with catalog.reading() as reader:
+        known = {space.id: space for space in reader.spaces()}
+    for space in encoder.spaces:
+        if space.id in known and known[space.id].fingerprint != space.fingerprint:
+            raise ModelError(
+                f"the store was made with model {known[space.id].model} "
+                f"({known[space.id].fingerprint[:12]}); this one is {encoder.name} "
+                f"({space.fingerprint[:12]}): run 'crossfind index migrate --to "
+                f"{encoder.name}' or build a new store with --store",
+                code="space_mismatch",
+            )
+    return encoder
+
+
+def other_model(own: str, wanted: str) -> ModelError:
+    """Make the error of a model that is not the store's own."""
+    return ModelError(
+        f"the store was made with model {own}, not {wanted}; their vectors cannot be mixed: run "
+        f"'crossfind index migrate --to {wanted}' or name a new store with --store",
+        code="space_mismatch",
+    )

@@ -22,6 +22,7 @@ from retrieval.catalog.read import Reader
 from retrieval.catalog.records import SegmentEntry, Snapshot
 from retrieval.errors import BackendMissingError, DamagedError
 from retrieval.query.rows import RowCache
+from retrieval.query.shared_search import SharedSearch
 from retrieval.store import Store
 from retrieval.types import Space
 
@@ -49,6 +50,7 @@ class OpenSpace:
         self._store = store
         self._segments = [s for s in snapshot.segments if s.space_id == space.id]
         self._derived = {d.space_id: d for d in snapshot.derived}.get(space.id)
+        self._shared: SharedSearch | None = None
         self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
         self._before = before if before is not None and self._continues(before) else None
         if self._before is not None:
@@ -67,6 +69,10 @@ class OpenSpace:
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
+
+    def ids(self) -> Ids:
+        """List the ids of the vectors that can be found, ascending."""
+        return np.sort(np.concatenate([part.ids() for part in self._parts]))
 
     @property
     def n_tail(self) -> int:
@@ -87,10 +93,19 @@ class OpenSpace:
         digest.update(self._dead.tobytes())
         return digest.hexdigest()
 
+    def share(self) -> None:
+        """Search for what several threads look for at the same time in one call."""
+        self._shared = SharedSearch(self._search)
+
     def search(
         self, queries: Vectors, *, k: int, allowed: Ids | Allowed | None = None
     ) -> Neighbors:
         """Find the best live vectors for each query; see `Index.search`."""
+        if self._shared is not None:
+            return self._shared(queries, k=k, allowed=allowed)
+        return self._search(queries, k, allowed)
+
+    def _search(self, queries: Vectors, k: int, allowed: Ids | Allowed | None) -> Neighbors:
         try:
             found = [p.search(queries, k=k, allowed=allowed) for p in self._parts if len(p)]
         except DamagedError as error:  # a block that was read for the first time
