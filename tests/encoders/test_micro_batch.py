@@ -109,6 +109,7 @@ def test_modalities_do_not_share_a_batch() -> None:
         made = third.result(10)
         assert first.result(10).shape == second.result(10).shape == (1, 64)
     assert [type(batch[0]) for batch in gated.batches] == [str, str, np.ndarray]
+    assert shared.n_batches == 3, "no mixed batch was even tried"
     assert np.array_equal(made, FakeEncoder().encode([picture], modality="image"))
 
 
