@@ -1,7 +1,7 @@
 """The file around what faiss writes: hashed as a whole, and in blocks of 1 MiB.
 
     prefix   magic, format version, length of the header
-    header   JSON: kind, dim, n, parameters, fingerprint, names of row blocks, faiss version
+    header   JSON: name, kind, dim, n, parameters, fingerprint, names of row blocks, faiss version
     ids      int64 [n] by position, then the live positions as bits, zeros up to a multiple of 64
     faiss    what faiss writes
     table    CRC-32 of each 1 MiB of everything before
@@ -170,11 +170,13 @@ class Head:
     """What stands before the bytes of faiss.
 
     Attributes:
+        name: of the file as it was saved; each file of a store has a name of its own.
         core_at: where those begin.
         row_blocks: names and lengths of the blocks whose rows decide, where they stand outside.
         list_sizes_crc: of an index of lists: CRC-32 of their lengths.
     """
 
+    name: str
     kind: str
     dim: int
     parameters: dict[str, Value]
@@ -218,6 +220,7 @@ def read_head(file: MappedFile, *, kinds: Sequence[str], blocks: Blocks | None) 
     live = np.unpackbits(bits, count=n, bitorder="little").astype(np.bool_)
     row_blocks = tuple((str(name), int(n_rows)) for name, n_rows in header["row_blocks"])
     return Head(
+        header["name"],
         header["kind"],
         header["dim"],
         header["parameters"],
@@ -236,6 +239,7 @@ def _parse_header(text: bytes, *, kinds: Sequence[str], path: Path) -> dict[str,
         header: dict[str, Any] = json.loads(text)
         fits = (
             header["kind"] in kinds
+            and isinstance(header["name"], str)
             and isinstance(header["n"], int)
             and isinstance(header["dim"], int)
             and 1 <= header["dim"] <= MAX_DIM

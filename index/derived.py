@@ -72,6 +72,7 @@ def save_index(ix: Index, path: Path, *, tmp: Path, fingerprint: str) -> str:
         raise InputError(f"an index of kind {ix.kind} is not saved; its segments are enough")
     with ix.frozen() as (core, ids, live):
         header: dict[str, object] = {
+            "name": path.name,
             "kind": ix.kind,
             "dim": ix.dim,
             "n": len(ids),
@@ -130,6 +131,8 @@ def load_index(
     if blocks is not None and head.kind != IvfKind.name:
         file.verify_whole(sha256)
         blocks = None
+    if blocks is not None and head.name != path.name:  # its SHA-256 would have told, at a price
+        raise damaged(path, f"it is the file {head.name}")
     if fingerprint is not None and head.fingerprint != fingerprint:
         raise damaged(path, f"it belongs to space {head.fingerprint}, not {fingerprint}")
     try:
