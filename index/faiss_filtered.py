@@ -16,7 +16,7 @@ from index.faiss_kinds import Core, FaissKind
 from index.filtered import SPARE, Nominator
 from index.ids import IdTable
 from index.scan import Block, scan
-from index.topk import Candidates, slack
+from index.topk import Scores, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 _ROWS_PER_STEP = 30.0  # of a graph walk, per candidate kept
@@ -26,7 +26,7 @@ _FEW_QUERIES = 4  # up to here reading rows in place beats copying them together
 _GATHERED_ROWS = 16_384
 _LIKELY = 1.5  # times the candidates that would hold k wanted ones on average
 
-Rescore = Callable[[Vectors, Ids], Candidates]
+Best = Callable[[Vectors, Ids, int], Neighbors]
 
 
 class FaissNominator(Nominator):
@@ -37,7 +37,7 @@ class FaissNominator(Nominator):
         table: its ids.
         wanted: bool [n_positions], at least one.
         parameters: how hard a search without filter would try.
-        rescore: scores positions exactly, -1 being none.
+        best: scores positions exactly, -1 being none, and keeps the best k.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class FaissNominator(Nominator):
         table: IdTable,
         wanted: Mask,
         parameters: SearchParameters,
-        rescore: Rescore,
+        best: Best,
     ) -> None:
         self._back = back
         self._table = table
         self._wanted = wanted
         self._positions = np.flatnonzero(wanted)
         self._share = len(self._positions) / table.n_live
-        self._rescore = rescore
+        self._best = best
         self._parameters = parameters
         if "n_probes" in back.efforts():
             n_probes = (parameters.n_probes or back.number("n_probes")) * self._share**-0.75
@@ -92,43 +92,47 @@ class FaissNominator(Nominator):
 
     def decide(self, queries: Vectors, positions: Ids, *, k: int) -> Neighbors:
         n_kept = self._n_scored(k) if isinstance(self._back, CodedKind) else k + SPARE
-        there = positions >= 0
-        positions = np.where(there & (np.cumsum(there, axis=1) <= n_kept), positions, -1)
+        kept = [row[row >= 0][:n_kept] for row in positions]
         if n_kept > k + SPARE:
-            positions = self._nearest_of(queries, positions, n=k + SPARE)
-        return self._rescore(queries, positions).to_neighbors(n_queries=len(queries), k=k)
+            kept = [
+                self._nearest_of(query, near, n=k + SPARE)
+                for query, near in zip(queries, kept, strict=True)
+            ]
+        return self._best(queries, _padded(kept), k)
 
     def scan(self, queries: Vectors, *, k: int) -> Neighbors:
         flat = self._back.flat_core()
         if flat is not None and len(queries) <= _FEW_QUERIES:
             kept = [self._compare(flat, query, k=k) for query in queries]
-            found = self._rescore(queries, _padded(kept))
-            return found.to_neighbors(n_queries=len(queries), k=k)
+            return self._best(queries, _padded(kept), k)
         return scan(self._blocks(), queries, k=k)
 
     def _n_scored(self, k: int) -> int:
         return k * (self._parameters.k_factor or self._back.number("k_factor"))
 
-    def _nearest_of(self, queries: Vectors, positions: Ids, *, n: int) -> Ids:
-        """Keep what float32 says are the nearest n of each query's candidates."""
-        kept = []
-        for query, row in zip(queries, positions, strict=True):
-            near = row[row >= 0]
-            scores = self._back.rows(near) @ query
-            kept.append(near[np.argpartition(-scores, n)[:n]] if len(near) > n else near)
-        return _padded(kept)
+    def _nearest_of(self, query: Vectors, near: Ids, *, n: int) -> Ids:
+        """Keep what float32 says are the nearest n of a query's candidates."""
+        if len(near) <= n:
+            return near
+        flat = self._back.flat_core()
+        scores = self._back.rows(near) @ query if flat is None else self._scores(flat, query, near)
+        kept: Ids = near[np.argpartition(scores, len(near) - n)[-n:]]
+        return kept
 
     def _compare(self, flat: Core, query: Vectors, *, k: int) -> Ids:
         """Compare one query with the wanted rows where they lie; keep who may be the best k."""
-        faiss, n = self._back.faiss, len(self._positions)
-        scores = np.empty(n, np.float32)
-        flat.compute_distance_subset(
-            1, faiss.swig_ptr(query), n, faiss.swig_ptr(scores), faiss.swig_ptr(self._positions)
-        )
+        scores, n = self._scores(flat, query, self._positions), len(self._positions)
         kth = np.partition(scores, n - k)[n - k]
         near = scores >= np.minimum(kth, 1) - np.float32(slack(len(query)))
         kept: Ids = self._positions[near]
         return kept
+
+    def _scores(self, flat: Core, query: Vectors, positions: Ids) -> Scores:
+        """Compare one query with rows where they lie, in float32."""
+        pointer, n = self._back.faiss.swig_ptr, len(positions)
+        scores = np.empty(n, np.float32)
+        flat.compute_distance_subset(1, pointer(query), n, pointer(scores), pointer(positions))
+        return scores
 
     def _blocks(self) -> Iterator[Block]:
         table = self._table

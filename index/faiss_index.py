@@ -262,7 +262,7 @@ class FaissIndex(Index):
         """
         with self._guard.use():
             live = np.flatnonzero(self._table.live)
-            picked = live[np.unique(np.linspace(0, len(live) - 1, min(n, len(live))).astype(int))]
+            picked = live[np.linspace(0, len(live) - 1, min(n, len(live))).astype(int)]
             return self._table.ids[picked], self._back.rows(picked)
 
     def _add(self, vectors: Vectors) -> None:
@@ -288,7 +288,7 @@ class FaissIndex(Index):
                 table=self._table,
                 wanted=wanted,
                 parameters=parameters,
-                rescore=self._rescored,
+                best=self._best,
             )
             return search_filtered(queries, k=k, wanted=wanted, by=by)
         # An exact kind fetches some more, to see whether the k-th best has a tie outside.
@@ -300,7 +300,7 @@ class FaissIndex(Index):
             scores, positions = back.nearest(
                 queries, k=n_fetched, selector=self._selector(), parameters=parameters
             )
-        found = self._best(queries, positions, k=k)
+        found = self._best(queries, positions, k)
         doubtful = found.counts < k
         if back.is_exact and n_fetched < n_live:
             floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
@@ -316,7 +316,7 @@ class FaissIndex(Index):
         _, positions = self._back.nearest(queries, k=n_asked, selector=None, parameters=parameters)
         return positions if n == n_live else drop_dead(positions, self._table.live)
 
-    def _best(self, queries: Vectors, positions: Ids, *, k: int) -> Neighbors:
+    def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
         if positions.shape[1] >= k and positions.min() >= 0:
             scores = score_table(queries, positions, rows=self._back.rows)
             return order_table(self._table.ids[positions], scores, k=k)

@@ -75,7 +75,7 @@ def search_filtered(queries: Vectors, *, k: int, wanted: Mask, by: Nominator) ->
         here = queries[left]
         positions = by.nominate(here, n)
         positions = np.where((positions >= 0) & wanted[positions], positions, -1)
-        full = np.count_nonzero(positions >= 0, axis=1) >= k
+        full = (positions >= 0).sum(axis=1) >= k
         if full.any():
             _put(found, left[full], by.decide(here[full], positions[full], k=k))
         left, n = left[~full], n * WIDER

@@ -60,6 +60,7 @@ class Wishes:
         batch_size: how many queries come at once, usually.
         device: `cpu` or `gpu`.
         factory: of faiss, instead of the table's choice; empty for the table.
+        compact: True merges segments and leaves dead vectors out, however few there are.
     """
 
     recall: float = 0.95
@@ -67,6 +68,7 @@ class Wishes:
     batch_size: int = 1
     device: str = "cpu"
     factory: str = ""
+    compact: bool = False
 
     def plan(self, n_vectors: int, *, dim: int) -> Plan:
         """Choose the plan."""
@@ -145,7 +147,7 @@ def build(
     """
     with catalog.reading() as reader:
         snapshot = reader.snapshot()
-    merges = _should_merge(snapshot)
+    merges = wishes.compact or _should_merge(snapshot)
     job = _Job(catalog, store, snapshot, wishes, merges=merges, on_plan=on_plan)
     reports = [
         job.build_space(space)

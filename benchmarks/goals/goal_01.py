@@ -36,9 +36,8 @@ def run(options: Options) -> list[Row]:
         ]
 
         def raw(queries: list[np.ndarray] = queries) -> None:
-            parameters = faiss.SearchParametersHNSW(efSearch=EF_SEARCH)
             for some in queries:
-                core.search(some, K, params=parameters)
+                core.search(some, K, params=faiss.SearchParametersHNSW(efSearch=EF_SEARCH))
 
         def ours(queries: list[np.ndarray] = queries) -> None:
             for some in queries:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "backup": ("retrieval.cli.index_backup", "Save the store in one file while it is used."),
     "restore": ("retrieval.cli.index_restore", "Make a store of a backup."),
     "migrate": ("retrieval.cli.index_migrate", "Change the model while the old one serves."),
+    "compact": ("retrieval.cli.index_compact", "Merge what was added, drop what was removed."),
     "rebuild": ("retrieval.cli.index_rebuild", "Build the index again from its segments."),
 }
 
