@@ -30,8 +30,8 @@ Domestic animals pets;Emergency vehicle;Environmental noise;Field recording;Harm
 Hum;Inside large room or hall;Inside public space;Inside small room;Keyboard (musical);Liquid
 Livestock farm animals working animals;Mains hum;Music;Musical instrument;Noise;Sound effect;Static
 Outside rural or natural;Outside urban or manmade;Percussion;Pink noise;Plucked string instrument
-Pulse;Reverberation;Sidetone;Silence;Sine wave;Single-lens reflex camera;Speech synthesizer;Vehicle
-Synthesizer;Throbbing;Vibration;White noise;Wild animals;Wind instrument woodwind instrument"""
+Pulse;Reverberation;Sidetone;Silence;Sine wave;Speech;Single-lens reflex camera;Vehicle
+Speech synthesizer;Synthesizer;Throbbing;Vibration;White noise;Wild animals;Wind instrument woodwind instrument"""
 VAGUE = frozenset(re.split(r"[;\n]", _VAGUE))
 
 
