@@ -31,7 +31,8 @@ Hum;Inside large room or hall;Inside public space;Inside small room;Keyboard (mu
 Livestock farm animals working animals;Mains hum;Music;Musical instrument;Noise;Sound effect;Static
 Outside rural or natural;Outside urban or manmade;Percussion;Pink noise;Plucked string instrument
 Pulse;Reverberation;Sidetone;Silence;Sine wave;Speech;Single-lens reflex camera;Vehicle
-Speech synthesizer;Synthesizer;Throbbing;Vibration;White noise;Wild animals;Wind instrument woodwind instrument"""
+Speech synthesizer;Synthesizer;Throbbing;Vibration;White noise;Wild animals
+Wind instrument woodwind instrument"""
 VAGUE = frozenset(re.split(r"[;\n]", _VAGUE))
 
 
