@@ -4,7 +4,7 @@
 |--------------|---------------------------------------------------|-------------------------|
 | to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 25    |
 | to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 25    |
-| to 500,000   | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 25 + rows     |
+| to 80,000    | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 25 + rows     |
 | beyond       | IVF with 4 sqrt(n) lists of such codes            | dim / 4 + 33 + rows     |
 | no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 49            |
 | no room yet  | IVF,SQfp16 whose lists stay in their file         | 33                      |
@@ -33,7 +33,8 @@ FLAT_UP_TO = 50_000
 FLAT_BATCH_UP_TO = 200_000
 LARGE_BATCH = 64
 # Reading all codes takes 5 ms a query at 1,000,000 x 512; from here on lists are worth training.
-FASTSCAN_UP_TO = 500_000
+# Where texts need every list read, they cost little more than reading all codes does.
+FASTSCAN_UP_TO = 80_000
 
 # FastScan: candidates per answer that are scored again, by recall target, before tuning. At
 # 50,000 x 512 texts find 0.936 with 4, 0.984 with 8, 0.997 with 16.
@@ -78,7 +79,7 @@ def choose(
         InputError: an argument is outside its limits, or nothing fits the memory.
 
     Example:
-        >>> choose(5_000, dim=512).kind, choose(200_000, dim=512).factory
+        >>> choose(5_000, dim=512).kind, choose(60_000, dim=512).factory
         ('exact', 'RR512,PQ256x4fs,RFlat')
         >>> choose(200_000, dim=512, memory_bytes=100_000_000).parameters["rows"]
         'mapped'

@@ -45,8 +45,10 @@ class MappedLists:
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(mine), len(mine))
         core = faiss.read_index(reader)
         lists = core.invlists
-        starts = [self._at(lists.get_codes(i)) for i in range(core.nlist) if lists.list_size(i)]
-        self._blocks.check(0, min(starts, default=len(self._bytes)))
+        filled = (number for number in range(core.nlist) if lists.list_size(number))
+        first = next(filled, None)  # lists lie in the order of their numbers, behind all else
+        end = len(self._bytes) if first is None else self._at(lists.get_codes(first))
+        self._blocks.check(0, end)
         if list_sizes_crc(core) != sizes_crc:
             raise damaged(self._file.path, "the lengths of its lists differ from what was written")
         self._core, self._proven = core, np.zeros(core.nlist, np.bool_)
@@ -71,8 +73,8 @@ class MappedLists:
         """
         if self.all_proven:
             return
-        wanted = np.unique(numbers[numbers >= 0])
-        for number in wanted[~self._proven[wanted]].tolist():
+        wanted = numbers[numbers >= 0]
+        for number in sorted(set(wanted[~self._proven[wanted]].tolist())):
             lists = self._core.invlists
             n = lists.list_size(number)
             if n:

@@ -13,8 +13,11 @@ import numpy as np
 from index.faiss_kinds import UNREACHED, Core, import_faiss
 from index.types import Ids, Vectors
 
-N_RANKED = 4_096
-"""How many candidates are ranked; a row beyond them counts as out of reach."""
+RANKED = (512, 4_096)
+"""How many candidates are ranked, the second where the first do not hold nearly all answers; a row
+beyond them counts as out of reach."""
+
+_NEARLY_ALL = 0.995
 
 _CHUNK = 64
 
@@ -57,14 +60,16 @@ def candidates_needed(
     Returns:
         int64 [Q, K]; `UNREACHED` beyond the first 4,096.
     """
-    _, found = core.search(queries, min(N_RANKED, core.ntotal), params=params)
     needed = np.full(positions.shape, UNREACHED, np.int64)
-    for row, (near, wanted) in enumerate(zip(found, positions, strict=True)):
-        order = np.argsort(near, kind="stable")
-        at = np.searchsorted(near, wanted, sorter=order)
-        ranks = order[np.minimum(at, len(order) - 1)]
-        there = (near[ranks] == wanted) & (wanted >= 0)
-        needed[row, there] = ranks[there] + 1
+    for n_ranked in RANKED:
+        _, found = core.search(queries, min(n_ranked, core.ntotal), params=params)
+        for row, (near, wanted) in enumerate(zip(found, positions, strict=True)):
+            same = near[:, None] == wanted
+            there = same.any(axis=0) & (wanted >= 0)
+            needed[row, there] = same.argmax(axis=0)[there] + 1
+        n_there = np.count_nonzero(needed < UNREACHED)
+        if n_ranked >= core.ntotal or n_there >= _NEARLY_ALL * np.count_nonzero(positions >= 0):
+            break
     return needed
 
 

@@ -24,7 +24,7 @@ Z_95 = 1.64  # one-sided 95 %
 N_TIMED = 64
 
 # More lists and fewer candidates, or the other way round: what is tried, and timed.
-WIDENINGS = (1.0, 1.2, 1.5, 2.0)
+WIDENINGS = (1.0, 1.3, 2.0)
 N_TIMED_WIDENING = 24
 # Where a search falls short of what was counted (a tie, a float32 sum), it gets a little more.
 N_CORRECTIONS, CORRECTION = 8, 1.15

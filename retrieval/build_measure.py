@@ -7,7 +7,7 @@ would flatter it (PERFORMANCE: 0.99 against 0.66 for the same index).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
@@ -15,11 +15,13 @@ import numpy as np
 
 from index.base import Index
 from index.build import Source
-from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
+from index.row_blocks import PIECE_ROWS
+from index.rows import StoredRows
+from index.truth import exact_answers
 from index.tune import Tuned, tune
-from index.types import Ids, Neighbors, SearchParameters, Vectors
+from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 K = 10
 N_QUERIES = 500
@@ -110,25 +112,28 @@ def tune_index(
     Returns:
         What was found.
     """
-    exact = _exact(sources, dim=built.dim)
-    baseline = _tune(built, exact, Queries("", "stored vectors", own, _NO_IDS), target=target)
-    tuned = {entry: _tune(built, exact, entry, target=target) for entry in _enough(queries)}
+    baseline_queries = Queries("", "stored vectors", own, _NO_IDS)
+    truths = {entry: _truth(sources, entry) for entry in (baseline_queries, *_enough(queries))}
+    baseline = _tune(built, truths[baseline_queries], baseline_queries, target=target)
+    tuned = {entry: _tune(built, truths[entry], entry, target=target) for entry in _enough(queries)}
     settings = [t.parameters for t in tuned.values()] or [baseline.parameters]
     settled = _most(settings)
     worst, recalls = None, {}
     for entry in tuned:
-        recalls[entry] = _recall(built, exact, entry, settled)
+        recalls[entry] = _recall(built, truths[entry], entry, settled)
         if worst is None or recalls[entry] < recalls[worst]:
             worst = entry
     built.settle(settled)
     reached = all(t.reached for t in tuned.values()) if tuned else baseline.reached
-    measured = _pairs(built, exact, list(tuned), items, recalls=recalls, tuned=tuned)
+    measured = _pairs(built, sources, list(tuned), items, recalls=recalls, tuned=tuned)
     best = tuned[worst] if worst is not None else baseline
     source = worst.source if worst is not None else "stored vectors"
     return Outcome(
         recall=recalls[worst] if worst is not None else baseline.recall,
         queries=f"{best.n_queries} {source}",
-        own_recall=None if worst is None else _recall(built, exact, worst, baseline.parameters),
+        own_recall=None
+        if worst is None
+        else _recall(built, truths[worst], worst, baseline.parameters),
         reached=reached,
         words=_words(settled, latency_ms=best.latency_ms),
         measured=measured,
@@ -158,22 +163,23 @@ def _enough(queries: Sequence[Queries]) -> list[Queries]:
     return [entry for entry in queries if len(entry.vectors) >= LEAST_QUERIES]
 
 
-def _exact(sources: Sequence[Source], *, dim: int) -> ExactIndex:
-    """Compare with everything, from the rows where they lie."""
-    exact = ExactIndex(dim)
-    for source in sources:
-        exact.add_block(source.block.slice(0, source.block.n), ids=source.ids)
-        exact.remove(source.ids[~source.live])
-    return exact
+def _tune(built: FaissIndex, truth: Neighbors, entry: Queries, *, target: float) -> Tuned:
+    return tune(built, queries=entry.vectors, truth=truth, target=target, k=K)
 
 
-def _tune(built: FaissIndex, exact: Index, entry: Queries, *, target: float) -> Tuned:
-    return tune(built, queries=entry.vectors, truth=_truth(exact, entry), target=target, k=K)
-
-
-def _truth(exact: Index, entry: Queries) -> Neighbors:
+def _truth(sources: Sequence[Source], entry: Queries) -> Neighbors:
     """Find the exact answers, a stored query itself not among them."""
-    return _without_itself(exact.search(entry.vectors, k=K + 1), entry.ids)
+    return _without_itself(exact_answers(_pieces(sources), entry.vectors, k=K + 1), entry.ids)
+
+
+def _pieces(
+    sources: Sequence[Source], *, among: Ids | None = None
+) -> Iterator[tuple[StoredRows, Ids, Mask]]:
+    for source in sources:
+        counts = source.live if among is None else source.live & np.isin(source.ids, among)
+        for start in range(0, source.block.n, PIECE_ROWS):
+            here = slice(start, min(start + PIECE_ROWS, source.block.n))
+            yield source.block.slice(here.start, here.stop), source.ids[here], counts[here]
 
 
 def _without_itself(found: Neighbors, ids: Ids) -> Neighbors:
@@ -185,9 +191,9 @@ def _without_itself(found: Neighbors, ids: Ids) -> Neighbors:
     return Neighbors(kept_ids, kept_scores, counts)
 
 
-def _recall(built: Index, exact: Index, entry: Queries, parameters: SearchParameters) -> float:
+def _recall(built: Index, truth: Neighbors, entry: Queries, parameters: SearchParameters) -> float:
     found = built.search(entry.vectors, k=K + 1, parameters=parameters)
-    return recall_at_k(_without_itself(found, entry.ids), _truth(exact, entry), k=K)
+    return recall_at_k(_without_itself(found, entry.ids), truth, k=K)
 
 
 def _most(settings: Sequence[SearchParameters]) -> SearchParameters:
@@ -202,7 +208,7 @@ def _most(settings: Sequence[SearchParameters]) -> SearchParameters:
 
 def _pairs(
     built: Index,
-    exact: Index,
+    sources: Sequence[Source],
     queries: Sequence[Queries],
     items: Mapping[str, Ids],
     *,
@@ -220,7 +226,7 @@ def _pairs(
     for entry, (modality, ids) in product(queries, items.items()):
         if modality != entry.modality and len(ids) >= LEAST_QUERIES:
             some = entry.vectors[:N_PAIR_QUERIES]
-            truth = exact.search(some, k=K, allowed=ids)
+            truth = exact_answers(_pieces(sources, among=ids), some, k=K)
             recall = recall_at_k(built.search(some, k=K, allowed=ids), truth, k=K)
             rows.append(
                 Measured(

@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks.measure import Options, Row, race, ratio_row
 from benchmarks.synthetic import SyntheticSet, make_set
-from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
+from index.truth import exact_answers
 from index.tune import Tuned, tune
-from index.types import Neighbors, SearchParameters, Vectors
+from index.types import Ids, Neighbors, SearchParameters, Vectors
 
 DEFAULTS = {"n": 20_000, "dim": 256}
 THREADS = 1
@@ -35,13 +35,9 @@ N_RACED = 64
 def run(options: Options) -> list[Row]:
     """Tune, judge and race every kind and target."""
     data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
-    exact = ExactIndex(options.dim)
-    exact.add(data.pictures, ids=np.arange(options.n))
     wanted = options.rest.get("kinds", "hnsw ivf fastscan ivf_fastscan").replace("+", " ").split()
     targets = [float(t) for t in options.rest.get("targets", "").split("+") if t] or TARGETS
-    rows = [
-        row for kind in wanted for row in _kind(kind, data, exact, targets=targets, options=options)
-    ]
+    rows = [row for kind in wanted for row in _kind(kind, data, targets=targets, options=options)]
     hits = [row.value for row in rows if row.name.startswith("hit")]
     speeds = [row.value for row in rows if row.name.startswith("speed") and row.value]
     shares = [row.value for row in rows if row.name.startswith("tuning")]
@@ -61,7 +57,6 @@ def run(options: Options) -> list[Row]:
 def _kind(
     kind: str,
     data: SyntheticSet,
-    exact: ExactIndex,
     *,
     targets: list[float] | tuple[float, ...],
     options: Options,
@@ -72,11 +67,11 @@ def _kind(
     build_s = time.perf_counter() - started_s
     half = len(data.text_queries) // 2
     held_out = data.text_queries[half:]
-    truth = exact.search(held_out, k=K)
+    truth = exact_answers(_pieces(data), held_out, k=K)
     grid = list(_grid(ix, held_out, truth))
     for target in targets:
-        tuned, tuning_s = _tuned(ix, data.text_queries[:half], exact, target)
-        own, _ = _tuned(ix, data.pictures[:half], exact, target)
+        tuned, tuning_s = _tuned(ix, data.text_queries[:half], data, target)
+        own, _ = _tuned(ix, data.pictures[:half], data, target)
         found = _recall(ix, held_out, truth, tuned.parameters)
         reachable = max(recall for _, recall in grid) >= target
         cell = f"{kind} {target:g}"
@@ -105,13 +100,17 @@ def _parameters(kind: str, n: int) -> Mapping[str, int]:
 
 
 def _tuned(
-    ix: FaissIndex, queries: Vectors, exact: ExactIndex, target: float
+    ix: FaissIndex, queries: Vectors, data: SyntheticSet, target: float
 ) -> tuple[Tuned, float]:
     """Tune as a build does, exact answers included."""
     started_s = time.perf_counter()
-    truth = exact.search(queries, k=K)
+    truth = exact_answers(_pieces(data), queries, k=K)
     tuned = tune(ix, queries=queries, truth=truth, target=target, k=K)
     return tuned, time.perf_counter() - started_s
+
+
+def _pieces(data: SyntheticSet) -> list[tuple[Vectors, Ids, None]]:
+    return [(data.pictures, np.arange(len(data.pictures)), None)]
 
 
 def _grid(

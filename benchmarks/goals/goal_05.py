@@ -20,10 +20,10 @@ import numpy as np
 from benchmarks.measure import Options, Point, Row, race, ratio_row
 from benchmarks.synthetic import make_set
 from index.choose import choose, make_index
-from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
 from index.recall import recall_at_k
+from index.truth import exact_answers
 from index.tune import Tuned, tune
 from index.types import Ids, Neighbors, Vectors
 
@@ -48,12 +48,12 @@ class Stock:
 def run(options: Options) -> list[Row]:
     """Sweep the stock plans, tune the engine's, race them."""
     data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
-    exact = ExactIndex(options.dim)
-    exact.add(data.pictures, ids=np.arange(options.n))
+    pieces = [(data.pictures, np.arange(options.n), None)]
     half = len(data.text_queries) // 2
     texts, held_out = data.text_queries[:half], data.text_queries[half:]
-    truth = exact.search(held_out, k=K)
-    ours, tuned = _ours(data.pictures, texts, exact, options=options)
+    truth = exact_answers(pieces, held_out, k=K)
+    texts_truth = exact_answers(pieces, texts, k=K)
+    ours, tuned = _ours(data.pictures, texts, texts_truth, options=options)
     found = recall_at_k(ours.search(held_out, k=K, parameters=tuned.parameters), truth, k=K)
     tasks = {
         "ours": _repeated(lambda q: ours.search(q, k=K, parameters=tuned.parameters), held_out)
@@ -102,13 +102,13 @@ def run(options: Options) -> list[Row]:
 
 
 def _ours(
-    pictures: Vectors, texts: Vectors, exact: ExactIndex, *, options: Options
+    pictures: Vectors, texts: Vectors, truth: Neighbors, *, options: Options
 ) -> tuple[FaissIndex, Tuned]:
     plan = choose(len(pictures), dim=options.dim, recall=TARGET)
     ours = make_index(plan, dim=options.dim)
     ours.add(pictures, ids=np.arange(len(pictures)))
     assert isinstance(ours, FaissIndex)
-    return ours, tune(ours, queries=texts, truth=exact.search(texts, k=K), target=TARGET, k=K)
+    return ours, tune(ours, queries=texts, truth=truth, target=TARGET, k=K)
 
 
 def _name(ours: FaissIndex) -> str:

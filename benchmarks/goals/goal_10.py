@@ -68,8 +68,9 @@ def run(options: Options) -> list[Row]:
             sources.append(Source(block, ids, np.ones(len(ids), np.bool_)))
         built = build_index(plan, dim=options.dim, sources=sources)
         assert isinstance(built, FaissIndex)
-        exact = ExactIndex(options.dim)
-        exact.add(data.pictures, ids=np.arange(options.n))
+        exact = ExactIndex(options.dim)  # over the rows as they are stored, float16
+        for source in sources:
+            exact.add_block(source.block.slice(0, source.block.n), ids=source.ids)
         texts, held_out = data.text_queries[:500], data.text_queries[500:]
         tuned = tune(built, queries=texts, truth=exact.search(texts, k=K), target=TARGET, k=K)
         built.settle(tuned.parameters)
