@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from retrieval.cli.options import json_option, store_option
-from retrieval.cli.output import escape, plural, print_json, print_table
+from retrieval.cli.output import escape, plural, print_json, print_table, say
 from retrieval.config import load_settings
 from retrieval.contents import read_contents
 from retrieval.engine import Engine
 from retrieval.visualize.analyze import Analysis, Pairing, analyze
+from retrieval.visualize.details import look_closer
+from retrieval.visualize.report import analysis_html
 
 
 @click.command()
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples over 4,000 items.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="Also draw it: a page with plots, in one HTML file.")  # fmt: skip
 @store_option
 @json_option
-def command(seed: int, store: str | None, as_json: bool) -> None:
+def command(seed: int, out: Path | None, store: str | None, as_json: bool) -> None:
     """Measure how the store's vectors lie: modality gap, alignment, uniformity, hubs.
 
     \b
     crossfind analyze
+    crossfind analyze --out vectors.html
     crossfind analyze --json
     """
     settings = load_settings({"store": store})
     with Engine.open(settings=settings) as engine:
-        found = analyze(read_contents(engine, catalog_url=settings.catalog), seed=seed)
+        contents = read_contents(engine, catalog_url=settings.catalog)
+    found = analyze(contents, seed=seed)
+    if out is not None:
+        page = analysis_html(found, details=look_closer(contents, seed=seed))
+        out.write_text(page, encoding="utf-8")
+        say(f"drawn: {escape(str(out))}")
     print_json(found) if as_json else _print(found)
 
 

@@ -10,7 +10,10 @@ import numpy.typing as npt
 from retrieval.contents import Contents
 from retrieval.errors import UsageError
 
-__all__ = ["Analysis", "Pairing", "Spread", "analyze", "hubness", "uniformity"]
+__all__ = [
+    "Analysis", "Pairing", "Spread", "analyze", "group_items", "hub_counts", "hubness",
+    "pair_cosines", "sample_rows", "uniformity",
+]  # fmt: skip
 
 Vectors = npt.NDArray[np.float32]
 
@@ -103,9 +106,9 @@ def analyze(contents: Contents, *, seed: int = 0) -> Analysis:
             f"the store has {len(contents.parts)} parts; three are needed", code="too_few_items"
         )
     rng = np.random.default_rng(seed)
-    groups = {kind: _by_item(contents, kind) for kind in ("image", "audio", "text")}
+    groups = {kind: group_items(contents, kind) for kind in ("image", "audio", "text")}
     groups = {kind: found for kind, found in groups.items() if found}
-    sampled = {kind: _sample(np.stack(list(f.values())), rng) for kind, f in groups.items()}
+    sampled = {kind: sample_rows(np.stack(list(f.values())), rng) for kind, f in groups.items()}
     spreads = tuple(
         Spread(
             modality=kind,
@@ -127,7 +130,7 @@ def analyze(contents: Contents, *, seed: int = 0) -> Analysis:
         model=contents.space.model,
         dim=contents.space.dim,
         n_parts=len(contents.parts),
-        effective_dim=round(_effective_dim(_sample(contents.vectors, rng)), 2),
+        effective_dim=round(_effective_dim(sample_rows(contents.vectors, rng)), 2),
         spreads=spreads,
         pairings=pairings,
     )
@@ -146,8 +149,24 @@ def uniformity(vectors: Vectors) -> float:
         >>> round(uniformity(np.array([[1, 0], [-1, 0]], dtype=np.float32)), 3)
         -8.0
     """
-    cosines = _off_diagonal(vectors)
+    cosines = pair_cosines(vectors)
     return float(np.log(np.mean(np.exp(-2.0 * (2.0 - 2.0 * cosines)))))
+
+
+def hub_counts(vectors: Vectors, *, k: int) -> npt.NDArray[np.int64]:
+    """Count how often each row is among the k nearest of another row.
+
+    Args:
+        vectors: float32 [N, D], unit length.
+        k: 1 to N - 1.
+
+    Returns:
+        int64 [N], summing to N k.
+    """
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -np.inf)
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.bincount(nearest.ravel(), minlength=len(vectors))
 
 
 def hubness(vectors: Vectors, *, k: int) -> float:
@@ -164,10 +183,7 @@ def hubness(vectors: Vectors, *, k: int) -> float:
         >>> hubness(np.eye(3, dtype=np.float32), k=2)
         0.0
     """
-    scores = vectors @ vectors.T
-    np.fill_diagonal(scores, -np.inf)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    counts = np.bincount(nearest.ravel(), minlength=len(vectors)).astype(np.float64)
+    counts = hub_counts(vectors, k=k).astype(np.float64)
     spread = float(counts.std())
     return float(np.mean(((counts - counts.mean()) / spread) ** 3)) if spread > 0 else 0.0
 
@@ -188,7 +204,7 @@ def _pairing(
         left = np.stack([groups[a][i] for i in both])
         right = np.stack([groups[b][i] for i in both])
         alignment = round(float(np.mean(np.sum((left - right) ** 2, axis=1))), 4)
-        one, other = _off_diagonal(left), _off_diagonal(right)
+        one, other = pair_cosines(left), pair_cosines(right)
         if len(both) > 2 and one.std() > 1e-9 and other.std() > 1e-9:
             consistency = round(float(np.corrcoef(one, other)[0, 1]), 4)
     first, second = sampled[a], sampled[b]
@@ -203,8 +219,8 @@ def _pairing(
     )
 
 
-def _by_item(contents: Contents, kind: str) -> dict[int, Vectors]:
-    """Average each item's parts of one modality; unit length."""
+def group_items(contents: Contents, kind: str) -> dict[int, Vectors]:
+    """Average each item's parts of one modality. Item id -> float32 [D], unit length."""
     rows: dict[int, list[int]] = {}
     for row, part in enumerate(contents.parts):
         if part.modality == kind:
@@ -214,19 +230,21 @@ def _by_item(contents: Contents, kind: str) -> dict[int, Vectors]:
     return {id_: means[id_] / lengths[id_] for id_ in means if lengths[id_] > 1e-6}
 
 
-def _sample(rows: Vectors, rng: np.random.Generator) -> Vectors:
+def sample_rows(rows: Vectors, rng: np.random.Generator) -> Vectors:
+    """Take at most 4,000 rows, in order. float32 [M, D]"""
     if len(rows) <= _MAX_ROWS:
         return rows
     return rows[np.sort(rng.choice(len(rows), _MAX_ROWS, replace=False))]
 
 
-def _off_diagonal(vectors: Vectors) -> npt.NDArray[np.float64]:
+def pair_cosines(vectors: Vectors) -> npt.NDArray[np.float64]:
+    """Give the cosine of every two different rows. float64 [N (N - 1) / 2]"""
     scores = (vectors @ vectors.T).astype(np.float64)
     return scores[np.triu_indices(len(vectors), k=1)]
 
 
 def _mean_cosine(vectors: Vectors) -> float:
-    return float(_off_diagonal(vectors).mean())
+    return float(pair_cosines(vectors).mean())
 
 
 def _effective_dim(vectors: Vectors) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,13 @@ from retrieval.contents import Contents
 from retrieval.errors import BadMediaError, UsageError
 from retrieval.media import Found, find_file
 from retrieval.types import MODALITIES, Failure, MediaSpec, Modality, Outcome
+from retrieval.visualize.names import readable
 from retrieval.visualize.page import MAP_SCRIPT, MAP_STYLE
-from retrieval.visualize.project import centre_groups, principal_plane
+from retrieval.visualize.project import centre_groups, neighbour_plane, principal_plane
 
-__all__ = ["THUMBNAIL_SPEC", "Dot", "StoreMap", "draw_map", "make_map", "make_thumbnails"]
+__all__ = ["THUMBNAIL_SPEC", "Dot", "Method", "StoreMap", "draw_map", "make_map", "make_thumbnails"]
+
+Method = Literal["pca", "umap"]
 
 _SIDE_PX = 64
 THUMBNAIL_SPEC = MediaSpec(image_size_px=_SIDE_PX, image_fit="crop", frame_every_s=3600.0)
@@ -60,7 +63,8 @@ class StoreMap:
 
     Attributes:
         dots: ascending by id.
-        kept: share of the variance the plane keeps, in [0, 1].
+        kept: in [0, 1]; share of the variance the plane keeps (`pca`), or of each item's 10 nearest
+            neighbours that are its neighbours in the plane too (`umap`).
         model: whose vectors they are.
         with_gap: whether the modalities stand where they are, or each around its own mean.
     """
@@ -69,10 +73,13 @@ class StoreMap:
     kept: float
     model: str
     with_gap: bool
+    method: Method = "pca"
 
 
-def make_map(contents: Contents, *, with_gap: bool = False) -> StoreMap:
-    """Place the items of a store in the plane of their two principal components.
+def make_map(
+    contents: Contents, *, with_gap: bool = False, method: Method = "pca", seed: int = 0
+) -> StoreMap:
+    """Place the items of a store in a plane.
 
     Args:
         contents: of the store.
@@ -85,7 +92,11 @@ def make_map(contents: Contents, *, with_gap: bool = False) -> StoreMap:
     ids, vectors = contents.item_vectors()
     kinds = [contents.items[int(id_)].modality for id_ in ids]
     groups = np.array([MODALITIES.index(kind) for kind in kinds], dtype=np.int64)
-    points, kept = principal_plane(vectors if with_gap else centre_groups(vectors, groups=groups))
+    chosen = vectors if with_gap else centre_groups(vectors, groups=groups)
+    if method == "pca":
+        points, kept = principal_plane(chosen)
+    else:
+        points, kept = neighbour_plane(chosen, seed=seed)
     largest = max(float(np.abs(points).max(initial=0.0)), 1e-9)
     texts = {part.item_id: part.text for part in reversed(contents.parts) if part.text}
     dots = tuple(
@@ -99,7 +110,7 @@ def make_map(contents: Contents, *, with_gap: bool = False) -> StoreMap:
         )
         for id_, kind, (x, y) in zip(ids, kinds, points, strict=True)
     )
-    return StoreMap(dots, round(kept, 4), contents.space.model, with_gap)
+    return StoreMap(dots, round(kept, 4), contents.space.model, with_gap, method)
 
 
 def make_thumbnails(
@@ -161,7 +172,7 @@ def draw_map(
     """
     dots = [
         {
-            "i": dot.id, "n": _readable(os.path.basename(dot.path)), "p": _readable(dot.path),
+            "i": dot.id, "n": readable(os.path.basename(dot.path)), "p": readable(dot.path),
             "m": MODALITIES.index(dot.modality), "x": dot.x, "y": dot.y, "t": dot.text,
             **({"s": _data_uri(thumbnails[dot.id])} if dot.id in thumbnails else {}),
         }
@@ -172,10 +183,13 @@ def draw_map(
     # Inside a script element only `<` could end it.
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     gap = "modalities where they stand" if store_map.with_gap else "each modality around its mean"
-    note = (
-        f"{len(dots)} items, two principal components of {store_map.model}, {gap}; "
-        f"they keep {store_map.kept:.0%} of the variance"
-    )
+    told = {
+        "pca": f"two principal components of {store_map.model}, {gap}; they keep "
+        f"{store_map.kept:.0%} of the variance",
+        "umap": f"UMAP of {store_map.model}, {gap}; it keeps {store_map.kept:.0%} of each item's "
+        "10 nearest",
+    }
+    note = f"{len(dots)} items, {told[store_map.method]}"
     return _PAGE.format(
         title=escape(title), note=escape(note), style=MAP_STYLE, data=safe, script=MAP_SCRIPT
     )
@@ -191,12 +205,6 @@ def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=70)
     return file.getvalue()
-
-
-def _readable(path: str) -> str:
-    """Write names that are no UTF-8, control characters and text directions visibly."""
-    whole = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
 
 
 _PAGE = """<!doctype html>
