@@ -68,7 +68,7 @@ class SoundModel(Encoder):
     def __init__(self, starter: StarterEncoder, *, threads: int) -> None:
         self._starter = starter
         self._tower = AudioTower(open_weights(), threads=threads)
-        names = self._tower.names
+        names = self._tower.mix.names
         self._names = names / np.linalg.norm(names, axis=1, keepdims=True)
         self.name = "starter sounds"
         self.spaces = (Space("sounds", self.name, "raw", len(names), ("audio", "text")),)
@@ -85,7 +85,7 @@ class SoundModel(Encoder):
             texts = self._starter.encode(inputs, modality="text")
             return _root_softmax(_SHARPNESS * texts @ self._names.T)
         features, events = self._tower.hear([np.asarray(sound, np.float32) for sound in inputs])
-        return _root_softmax(self._tower.class_evidence(features, events=events))
+        return _root_softmax(self._tower.mix.class_evidence(features, events=events))
 
 
 def _root_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.starter_files import WeightFiles, dequantise, session
+from retrieval.encoders.starter_files import Tensors, WeightFiles, dequantise, session
 from retrieval.encoders.starter_head import Floats, Head, consensus, times, unit
 
 SAMPLE_RATE_HZ = 44_100
@@ -56,8 +56,13 @@ def log_mel(sound: npt.NDArray[np.float32], *, filters: Floats) -> Floats:
     n_frames = 1 + len(sound) // _HOP
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FRAME) / (_FRAME - 1))).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP][:n_frames]
-    power = (np.abs(np.fft.rfft(frames * window)) ** 2).astype(np.float32)
+    power = _power(np.fft.rfft(frames * window))
     return np.asarray(np.log10(power @ filters.T * 1e4 + 1.0) / _LARGEST, dtype=np.float32)
+
+
+def _power(spectrum: npt.NDArray[np.complex64] | npt.NDArray[np.complex128]) -> Floats:
+    """Square the magnitudes without `abs`, which takes roots first."""
+    return np.asarray(spectrum.real**2 + spectrum.imag**2, dtype=np.float32)
 
 
 def blocks(mel: Floats) -> Floats:
@@ -122,8 +127,61 @@ def event_mel(sound: npt.NDArray[np.float32], *, filters: Floats) -> Floats:
     )
     frames = np.lib.stride_tricks.sliding_window_view(padded, _EVENT_WINDOW)[::_EVENT_HOP]
     spectrum = np.fft.rfft(frames * window, _EVENT_FFT)[:, :1025]
-    power = (np.abs(spectrum) ** 2).astype(np.float32) / 4
+    power = _power(spectrum) / 4
     return np.asarray(np.log(power @ filters.T + 2.2e-16), dtype=np.float32)
+
+
+class AudioMix:
+    """Map what the networks heard into the space.
+
+    Args:
+        tensors: of `audio.safetensors`: the head's, `classes`, `bias`, `names`, `shift`, `middle`.
+        settings: `sharpness`, `share` of the names, `event_share` of the event network.
+
+    Attributes:
+        names: float32 [C, dim], vectors of the event classes' names.
+    """
+
+    def __init__(self, tensors: Tensors, *, settings: Mapping[str, float]) -> None:
+        self._head = Head(tensors)
+        self._classes, self.names = (dequantise(tensors, name) for name in ("classes", "names"))
+        self._bias, self._shift, self._middle = (
+            tensors[name].astype(np.float32) for name in ("bias", "shift", "middle")
+        )
+        self._sharpness = float(settings["sharpness"])
+        self._share = float(settings["share"])
+        self._event_share = float(settings["event_share"])
+
+    def class_evidence(self, feature: Floats, *, events: Floats) -> Floats:
+        """Weigh the event network's and the trunk's own estimate of the classes.
+
+        Args:
+            feature, events: from `AudioTower.hear`.
+
+        Returns:
+            float32 [N, C], the weighted mean of their log probabilities, less a shift that keeps
+            common classes from drowning rare ones, sharpened.
+        """
+        seen = np.sqrt(np.maximum(feature, 0.0))
+        own = times(self._head.hidden(seen), self._classes.T) + self._bias
+        both = self._event_share * events - (1 - self._event_share) * np.logaddexp(0, -own)
+        return np.asarray((both - self._shift) * self._sharpness, dtype=np.float32)
+
+    def __call__(self, feature: Floats, *, events: Floats) -> Floats:
+        """Map into the space: norm(head(sqrt(f))) mixed with ConSE, less what all sounds share.
+
+        What they share says nothing of a sound, but some pictures are near to it and would answer
+        every sound.
+
+        Args:
+            feature, events: from `AudioTower.hear`.
+
+        Returns:
+            float32 [N, dim].
+        """
+        named, _ = consensus(self.class_evidence(feature, events=events), names=self.names)
+        learnt = unit(self._head(np.sqrt(np.maximum(feature, 0.0))))
+        return unit((1.0 - self._share) * learnt + self._share * named) - self._middle
 
 
 class AudioTower:
@@ -134,22 +192,14 @@ class AudioTower:
         threads: CPU threads the networks may use.
 
     Attributes:
-        names: float32 [C, dim], vectors of the event classes' names.
+        mix: what maps the networks' findings into the space.
     """
 
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
-        settings = files.manifest["audio"]
         self._run = session(files.read("audio.onnx"), threads=threads)
         self._hear = session(files.read("events.onnx"), threads=threads)
-        tensors = files.tensors("audio.safetensors")
         self._filters, self._event_filters = mel_filters(), event_filters()
-        self.names = dequantise(tensors, "names")
-        self._head = Head(tensors)
-        self._sharpness = float(settings["sharpness"])
-        self._classes = dequantise(tensors, "classes")
-        self._bias = tensors["bias"].astype(np.float32)
-        self._share = float(settings["share"])
-        self._event_share = float(settings["event_share"])
+        self.mix = AudioMix(files.tensors("audio.safetensors"), settings=files.manifest["audio"])
 
     def encode(self, sounds: Sequence[npt.NDArray[np.float32]]) -> Floats:
         """Encode sounds: float32 [N, dim], any length; see `encode_with_features`."""
@@ -167,7 +217,7 @@ class AudioTower:
             float32 [N, dim], any length, a zero row for silence; and the trunk's features [N, F].
         """
         pooled, events = self.hear(sounds)
-        vectors = self.project(pooled, events=events)
+        vectors = self.mix(pooled, events=events)
         silent = np.array([float(np.abs(sound).max()) < 1e-4 for sound in sounds])
         vectors[silent] = 0.0
         return vectors, pooled
@@ -196,31 +246,3 @@ class AudioTower:
         p = 1 / (1 + np.exp(-logits))
         clip = np.clip((p * p).sum(axis=0) / p.sum(axis=0), 1e-7, 1 - 1e-7)
         return np.asarray(np.log(clip), dtype=np.float32)
-
-    def class_evidence(self, feature: Floats, *, events: Floats) -> Floats:
-        """Weigh the event network's and the trunk's own estimate of the classes.
-
-        Args:
-            feature, events: from `hear`.
-
-        Returns:
-            float32 [N, C], the weighted mean of their log probabilities.
-        """
-        seen = np.sqrt(np.maximum(feature, 0.0))
-        own = times(self._head.hidden(seen), self._classes.T) + self._bias
-        both = self._event_share * events - (1 - self._event_share) * np.logaddexp(0, -own)
-        return np.asarray(both, dtype=np.float32)
-
-    def project(self, feature: Floats, *, events: Floats) -> Floats:
-        """Map features and events into the space: norm(head(sqrt(f))) mixed with ConSE.
-
-        Args:
-            feature, events: from `hear`.
-
-        Returns:
-            float32 [N, dim].
-        """
-        evidence = self.class_evidence(feature, events=events) * self._sharpness
-        named, _ = consensus(evidence, names=self.names)
-        learnt = unit(self._head(np.sqrt(np.maximum(feature, 0.0))))
-        return np.asarray((1.0 - self._share) * learnt + self._share * named)

@@ -56,6 +56,16 @@ def times(rows: Floats, matrix: Floats) -> Floats:
     return out
 
 
+def gelu(x: Floats) -> Floats:
+    """Apply GELU by its tanh form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+
+    Example:
+        >>> gelu(np.array([0.0, 10.0], np.float32)).round(3).tolist()
+        [0.0, 10.0]
+    """
+    return np.asarray(0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3))), np.float32)
+
+
 class Head:
     """Two layers: normalised input -> hidden (GELU) -> the space.
 
@@ -75,10 +85,11 @@ class Head:
 
     def hidden(self, feature: Floats) -> Floats:
         """Compute the first layer: features float32 [N, F] to float32 [N, H]."""
-        x = times((feature - self._mean) / self._spread, self._w1) + self._b1
-        # GELU by its tanh form: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-        activated = 0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
-        return np.asarray(activated, dtype=np.float32)
+        return gelu(times(self.standardised(feature), self._w1) + self._b1)
+
+    def standardised(self, feature: Floats) -> Floats:
+        """Bring features float32 [N, F] to mean 0 and spread 1, as the training pictures have."""
+        return np.asarray((feature - self._mean) / self._spread, dtype=np.float32)
 
 
 def consensus(logits: Floats, *, names: Floats) -> tuple[Floats, Floats]:

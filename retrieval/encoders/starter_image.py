@@ -37,6 +37,7 @@ class ImageTower:
         self._tint = float(settings["tint"])
         self._temperature = float(settings["temperature"])
         self._share = (float(settings["share_low"]), float(settings["share_high"]))
+        self._photo = tuple(float(settings[f"photo_{k}"]) for k in ("share", "from", "width"))
 
     def encode(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         """Encode pictures: float32 [N, dim], any length; see `features` and `project`."""
@@ -71,7 +72,9 @@ class ImageTower:
 
         Mixes norm(head(f^power, sqrt(colours))) with norm(ConSE + tint * colours' words), where
         ConSE = norm(sum_c p(c) name(c)); the share of the latter grows with the largest p(c),
-        from `share_low` at 0 to `share_high` at 1.
+        from `share_low` at 0 to `share_high` at 1. The head learnt from drawings: the farther the
+        features are from theirs, the more a picture is a photo, and the share rises towards
+        `photo_share`.
 
         Args:
             seen: float32 [N, F + 12], from `features`.
@@ -86,4 +89,16 @@ class ImageTower:
         low, high = self._share
         share = low + (high - low) * sure
         sent = np.concatenate([feature**self._power, np.sqrt(colours)], axis=1)
+        share += np.maximum(self._photo[0] - share, 0) * self._photo_like(sent)
         return np.asarray((1.0 - share) * unit(self._head(sent)) + share * named)
+
+    def _photo_like(self, sent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """How unlike drawings: sigmoid((mean square of the standardised features - from) / width).
+
+        Returns:
+            float32 [N, 1], 0 to 1.
+        """
+        _, start, width = self._photo
+        away = self._head.standardised(sent)[:, : self._classes.shape[1]]
+        square = np.mean(np.ascontiguousarray(away) ** 2, axis=1, keepdims=True)
+        return np.asarray(1 / (1 + np.exp((start - square) / width)), dtype=np.float32)

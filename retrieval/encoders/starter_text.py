@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.starter_files import WeightFiles, dequantise
-from retrieval.encoders.starter_head import times
+from retrieval.encoders.starter_files import Tensors, WeightFiles, dequantise
+from retrieval.encoders.starter_head import Floats, gelu, times, unit
 from retrieval.errors import ModelError
 
 _MAX_PIECES = 256
@@ -83,6 +84,39 @@ class Pieces:
         return f" {' '.join(out)} "
 
 
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """The map from the mean of a text's rows into the space: linear plus one hidden layer.
+
+    Attributes:
+        map: float32 [R, D].
+        inner: float32 [R, H].
+        bias: float32 [H].
+        outer: float32 [H, D].
+    """
+
+    map: Floats
+    inner: Floats
+    bias: Floats
+    outer: Floats
+
+    def __call__(self, means: Floats) -> Floats:
+        """Map means float32 [N, R] to u map + gelu(u inner + bias) outer, u of length one.
+
+        Returns:
+            float32 [N, D], any length; zero rows stay zero.
+        """
+        turned = unit(means)
+        hidden = gelu(times(turned, self.inner) + self.bias)
+        vectors = times(turned, self.map) + times(hidden, self.outer)
+        return np.where(means.any(axis=1, keepdims=True), vectors, np.float32(0.0))
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> Readout:
+        """Take it from the tensors of `text.safetensors`."""
+        return cls(*(dequantise(tensors, name) for name in ("map", "inner", "bias", "outer")))
+
+
 class TextTower:
     """Encode texts with a table distilled from a sentence encoder; word order plays no part.
 
@@ -95,7 +129,7 @@ class TextTower:
         self._row_of = tensors["row_of"]
         self._rows = tensors["rows"]
         self._scale = tensors["rows.scale"].astype(np.float32)
-        self._map = dequantise(tensors, "map")
+        self._read = Readout.of(tensors)
         self._pieces = Pieces(
             files.read("tokenizer.json"), unknown_id=int(files.manifest["text"]["unknown_id"])
         )
@@ -116,5 +150,5 @@ class TextTower:
             filled = np.flatnonzero(counts)
             starts = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
             values = self._rows[rows].astype(np.float32) * self._scale[rows][:, None]
-            sums[filled] = np.add.reduceat(values, starts, axis=0) / counts[filled][:, None]
-        return times(np.asarray(sums, dtype=np.float32), self._map)
+            sums[filled] = np.add.reduceat(values, starts, axis=0)
+        return self._read(sums)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,13 +63,16 @@ def export_trunk(weights_path: Path, *, target: Path) -> None:
     )
 
 
-def quantise_static(source: Path, *, target: Path, mels: Vectors) -> None:
+def quantise_static(
+    source: Path, *, target: Path, mels: npt.NDArray[Any], name: str = "mel"
+) -> None:  # Any: spectrograms are float32, pictures uint8
     """Bring an ONNX network to int8 weights and uint8 activations, ranges by calibration.
 
     Args:
-        source: float32 network with the input `mel`.
+        source: float32 network.
         target: the int8 file.
-        mels: float32 [N, ...], what it usually hears.
+        mels: [N, ...], what it usually hears (or sees).
+        name: of its input.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -82,9 +85,9 @@ def quantise_static(source: Path, *, target: Path, mels: Vectors) -> None:
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             starts = range(0, len(mels) - _CALIBRATION_BATCH + 1, _CALIBRATION_BATCH)
-            self._parts = iter([{"mel": mels[s : s + _CALIBRATION_BATCH]} for s in starts])
+            self._parts = iter([{name: mels[s : s + _CALIBRATION_BATCH]} for s in starts])
 
-        def get_next(self) -> dict[str, Vectors] | None:
+        def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
             return next(self._parts, None)
 
     prepared = target.with_suffix(".prepared.onnx")
@@ -123,18 +126,18 @@ def trunk_features(sounds: Iterator[Vectors], *, trunk: Path) -> Vectors:
 
 
 def write_audio_tensors(
-    head: dict[str, Vectors], *, names: Vectors, shift: Vectors, path: Path
+    head: Mapping[str, Vectors], *, mix: Mapping[str, Vectors], path: Path
 ) -> None:
     """Write `audio.safetensors`.
 
     Args:
         head: from `audio_head.fit_head`.
-        names: float32 [C, 384], from `audio_head.class_names`.
-        shift: float32 [C], from `audio_head.shift`.
+        mix: `names` float32 [C, 384], `shift` [C] and `middle` [384], from `audio_head`.
         path: the file.
     """
-    matrices = {"names": names} | {k: head[k] for k in ("classes", "w1", "w2")}
-    plain = {"shift": shift} | {k: head[k] for k in ("bias", "b1", "b2", "mean", "spread")}
+    matrices = {"names": mix["names"]} | {k: head[k] for k in ("classes", "w1", "w2")}
+    plain = {k: head[k] for k in ("bias", "b1", "b2", "mean", "spread")}
+    plain |= {k: mix[k] for k in ("shift", "middle")}
     tensors: Arrays = {k: v for name, m in matrices.items() for k, v in quantise(name, m).items()}
     tensors |= {name: value.astype(np.float16) for name, value in plain.items()}
     write_tensors(path, tensors)

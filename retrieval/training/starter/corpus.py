@@ -11,82 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.training.starter.sentences import Words, compose
 from retrieval.training.starter.teacher import Teacher
-from retrieval.training.starter.vocabulary import Synset, is_chinese, translations, words_of
+from retrieval.training.starter.vocabulary import Synset, is_chinese, words_of
 from retrieval.training.starter.words import Names
 
 Vectors = npt.NDArray[np.float32]
-
-COLOURS = [
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-    "grey",
-    "gray",
-    "golden",
-    "silver",
-    "turquoise",
-    "beige",
-    "violet",
-]
-_ADJECTIVES = [
-    "big",
-    "small",
-    "large",
-    "little",
-    "old",
-    "young",
-    "happy",
-    "sad",
-    "wooden",
-    "metal",
-    "plastic",
-    "round",
-    "square",
-    "long",
-    "tall",
-    "wet",
-    "dry",
-    "hot",
-    "cold",
-    "fresh",
-    "broken",
-    "striped",
-    "colorful",
-    "dark",
-    "bright",
-    "fluffy",
-    "sharp",
-]
-_PROMPTS = (
-    "a photo of a {}",
-    "a drawing of a {}",
-    "a picture of {}",
-    "the sound of a {}",
-    "an image of the {}",
-    "a {} and a {}",
-    "{} with {}",
-    "a {} on a {}",
-    "{} {}",
-    "{}s",
-    "two {}s",
-    "many {}s",
-    "a {}.",
-    "the {}",
-    "some {}",
-    "close-up of {}",
-    "clip art of a {}",
-    "sound of {}",
-    "{}ing",
-    "{} in the {}",
-)
+_BLOCK, _DIM = 16_384, 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,108 +35,93 @@ class Lesson:
     weights: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many English texts of each kind the table learns from, at most."""
+
+    lemmas: int = 45_000
+    glosses: int = 24_000
+    spoken: int = 24_000
+    captions: int = 90_000
+
+
 def taught(texts: Sequence[str], *, teacher: Teacher, cache: Path) -> Vectors:
-    """Encode English texts with the teacher, once.
+    """Encode English texts with the teacher; each text is encoded once and kept.
 
     Args:
         texts: what to encode.
         teacher: the sentence encoder.
-        cache: folder in which results are kept, named by the texts' hash.
+        cache: folder of blocks `taught-*.npz`: hashes of the texts and their vectors.
 
     Returns:
         float32 [N, 384].
     """
-    key = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:20]
-    path = cache / f"taught-{key}.npy"
-    if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, teacher.encode(texts).astype(np.float16))
-    return np.asarray(np.load(path), dtype=np.float32)
+    cache.mkdir(parents=True, exist_ok=True)
+    keys = np.array([text_key(t) for t in texts], dtype=np.uint64)
+    known, vectors = _stored(cache)
+    fresh = np.flatnonzero(~np.isin(keys, known))
+    fresh = fresh[np.unique(keys[fresh], return_index=True)[1]]
+    for start in range(0, len(fresh), _BLOCK):
+        block = fresh[start : start + _BLOCK]
+        found = teacher.encode([texts[i] for i in block]).astype(np.float16)
+        name = hashlib.sha256(keys[block].tobytes()).hexdigest()[:16]
+        np.savez(cache / f"taught-{name}.npz", keys=keys[block], vectors=found)
+    if len(fresh):
+        known, vectors = _stored(cache)
+    order = np.argsort(known, kind="stable")
+    places = order[np.searchsorted(known[order], keys)] if len(keys) else order[:0]
+    return np.asarray(vectors[places], dtype=np.float32)
+
+
+def text_key(text: str) -> int:
+    """Hash a text to 64 bits, which name it in the cache."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _stored(cache: Path) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float16]]:
+    """Read the keys uint64 [M] and vectors float16 [M, 384] of all blocks."""
+    keys, vectors = [np.zeros(0, np.uint64)], [np.zeros((0, _DIM), np.float16)]
+    for path in sorted(cache.glob("taught-*.npz")):
+        with np.load(path) as block:
+            keys.append(block["keys"])
+            vectors.append(block["vectors"])
+    return np.concatenate(keys), np.concatenate(vectors)
 
 
 def english(
-    synsets: Sequence[Synset], *, titles: Sequence[str], n_prompts: int, seed: int
+    synsets: Sequence[Synset],
+    *,
+    titles: Sequence[str],
+    spoken: Sequence[str],
+    words: tuple[Sequence[str], Sequence[str]],
+    sizes: Sizes,
+    seed: int,
 ) -> list[str]:
-    """Compose the English part: words, definitions, titles, prompts, colours and qualities.
+    """Compose the English part: words, definitions, sentences, titles and captions.
 
     Args:
         synsets: physical nouns.
         titles: titles and keywords of pictures and sounds.
-        n_prompts: composed texts.
+        spoken: example sentences.
+        words: verbs and adjectives for the captions.
+        sizes: how many of each kind.
         seed: of the choices.
 
     Returns:
-        Distinct texts.
+        Distinct texts, in an order that mixes the kinds.
     """
     rng = random.Random(seed)
+
+    def some(texts: Sequence[str], n: int) -> list[str]:
+        return rng.sample(list(texts), min(len(texts), n))
+
     lemmas = sorted({w for s in synsets for w in s.lemmas if w[0].islower() and w.count(" ") < 3})
-    known = sorted({t for t in titles if 2 <= len(t) <= 40})
-    out = list(titles) + rng.sample(lemmas, min(len(lemmas), 16_000))
-    out += [s.gloss for s in rng.sample(list(synsets), min(len(synsets), 9_000))]
-    for _ in range(n_prompts):
-        prompt = rng.choice(_PROMPTS)
-        pool = known if known and rng.random() < 0.5 else lemmas
-        out.append(prompt.format(*(rng.choice(pool) for _ in range(prompt.count("{}")))))
-    for _ in range(n_prompts):
-        pool = known if known and rng.random() < 0.5 else lemmas
-        quality = rng.choice(COLOURS if rng.random() < 0.6 else _ADJECTIVES)
-        out.append(f"{rng.choice(('a ', '', 'the '))}{quality} {rng.choice(pool)}")
-    return list(dict.fromkeys(out))
-
-
-_ARTICLES = {
-    "es": ("un ", "una ", "el ", "la ", "los ", "las ", "unos "),
-    "fr": ("un ", "une ", "le ", "la ", "les ", "des ", "l'"),
-    "de": ("ein ", "eine ", "einen ", "der ", "die ", "das "),
-    "it": ("un ", "una ", "il ", "la ", "lo ", "i ", "gli "),
-    "pt": ("um ", "uma ", "o ", "a ", "os ", "as "),
-    "nl": ("een ", "de ", "het "),
-    "zh": ("一个", "一只", "一", "这是", "一条", "一张"),
-}
-
-
-def foreign(
-    english_names: Names,
-    others: dict[str, Names],
-    *,
-    teacher: Teacher,
-    cache: Path,
-    seed: int,
-) -> Lesson:
-    """Compose the foreign part from CLDR: a phrase should get the vector of its English meaning.
-
-    Args:
-        english_names: hexcode -> (name, keywords).
-        others: language -> the same.
-        teacher: the sentence encoder.
-        cache: see `taught`.
-        seed: of the choices.
-
-    Returns:
-        Phrases alone, with an article, and (Chinese) cut into characters.
-    """
-    rng = random.Random(seed)
-    texts: list[str] = []
-    meanings: list[str] = []
-    weights: list[float] = []
-    for language in sorted(others):
-        for phrase, (meaning, weight) in sorted(
-            translations(english_names, others[language]).items()
-        ):
-            if "tone" in meaning or len(words_of(phrase)) > 6:
-                continue
-            forms = [phrase, rng.choice(_ARTICLES.get(language, ("",))) + phrase]
-            if language.startswith("zh"):
-                forms += [" ".join(phrase), rng.choice(_ARTICLES["zh"]) + phrase]
-            for form in forms:
-                texts.append(form)
-                meanings.append(meaning)
-                weights.append(weight)
-    distinct = list(dict.fromkeys(meanings))
-    vectors = taught(distinct, teacher=teacher, cache=cache)
-    place = {meaning: row for row, meaning in enumerate(distinct)}
-    targets = vectors[[place[m] for m in meanings]]
-    return Lesson(tuple(texts), targets, np.asarray(weights, dtype=np.float32))
+    common = sorted({t for t in titles if 2 <= len(t) <= 30 and t.count(" ") < 3})
+    made = compose(Words(common or lemmas, lemmas, *words), n=sizes.captions, seed=seed)
+    out = list(titles) + some(lemmas, sizes.lemmas) + some(spoken, sizes.spoken)
+    out = list(dict.fromkeys(out + some([s.gloss for s in synsets], sizes.glosses) + made))
+    rng.shuffle(out)
+    return out
 
 
 def new_words(others: dict[str, Names], *, known: set[str]) -> list[str]:

@@ -6,8 +6,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     import torch
+
+Vectors = npt.NDArray[np.float32]
 
 # expand, kernel, stride, out channels, repeats of the seven stages (width 1.0, depth 1.0)
 _STAGES = (
@@ -19,8 +24,8 @@ _STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-# variant -> width, depth, input side
-VARIANTS = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}
+# variant -> width, depth
+VARIANTS = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
 
 
 def _width(channels: int, *, factor: float) -> int:
@@ -75,7 +80,7 @@ def features(
     Returns:
         float32 [N, 1280].
     """
-    width, depth, _ = VARIANTS[variant]
+    width, depth = VARIANTS[variant]
     x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0
     x = _conv_bn(x, weights=weights, conv="_conv_stem", norm="_bn0", stride=2)
     number = 0
@@ -107,13 +112,14 @@ def features(
     return x.mean((2, 3))
 
 
-def export(weights_path: str | Path, *, variant: int, target: Path) -> None:
+def export(weights_path: str | Path, *, variant: int, target: Path, side_px: int) -> None:
     """Write the trunk as an ONNX file: image uint8 [N, S, S, 3] -> feature float32 [N, 1280].
 
     Args:
         weights_path: safetensors file of the published state dict.
         variant: 0, 1 or 2.
         target: the ONNX file to write.
+        side_px: of the pictures it will see.
     """
     import torch
     from safetensors.torch import load_file
@@ -124,10 +130,9 @@ def export(weights_path: str | Path, *, variant: int, target: Path) -> None:
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return features(image, weights=weights, variant=variant)
 
-    side = VARIANTS[variant][2]
     torch.onnx.export(
         Trunk(),
-        (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+        (torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8),),
         str(target),
         input_names=["image"],
         output_names=["feature"],
@@ -135,3 +140,15 @@ def export(weights_path: str | Path, *, variant: int, target: Path) -> None:
         opset_version=17,
         dynamo=False,
     )
+
+
+def classifier(weights_path: str | Path) -> tuple[Vectors, Vectors]:
+    """Read the classifier: weight float32 [1000, 1280] and bias float32 [1000].
+
+    Args:
+        weights_path: safetensors file of the published state dict.
+    """
+    from safetensors.numpy import load_file
+
+    weights = load_file(str(weights_path))
+    return weights["_fc.weight"], weights["_fc.bias"]

