@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 
 import pytest
-from served import Served, serving
+from served import Served, listening, serving
 from starlette.testclient import TestClient
-
-from retrieval.server.auth import Boundary, make_policy
-from retrieval.server.serve import Address, listen_tcp, uvicorn_server
 
 
 @pytest.fixture(scope="package")
@@ -37,13 +32,5 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="package")
 def port(served: Served) -> Iterator[int]:
     """The same server on a real socket of this machine."""
-    listener = listen_tcp(Address(port=0))
-    server = uvicorn_server(
-        Boundary(served.app, policy=make_policy("127.0.0.1"), body_seconds=1.0)  # type: ignore[arg-type]
-    )
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-    thread.start()
-    yield listener.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with listening(served) as number:
+        yield number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from retrieval.config import Settings, load_settings
 from retrieval.engine import Engine
 from retrieval.server.app import make_app
 from retrieval.server.auth import Boundary, Policy, make_policy
+from retrieval.server.serve import Address, listen_tcp, uvicorn_server
 from retrieval.server.state import Options, State
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255,) * 3}
@@ -75,6 +78,22 @@ def serving(folder: Path, *, options: Options | None = None) -> Iterator[Served]
             yield Served(state, make_app(state), world)
         finally:
             state.close()
+
+
+@contextmanager
+def listening(served: Served) -> Iterator[int]:
+    """Let a server listen on a real socket of this machine; gives its port."""
+    listener = listen_tcp(Address(port=0))
+    guarded = Boundary(served.app, policy=make_policy("127.0.0.1"), body_seconds=1.0)  # type: ignore[arg-type]
+    server = uvicorn_server(guarded)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def ask(client: TestClient, **body: object) -> Response:
