@@ -25,6 +25,7 @@ Tensor = Any  # torch is imported when the first index is made
 TILE_SCORES = 1 << 28  # float16 scores at a time: 512 MiB of the device's memory
 MAX_QUERIES = 1_024
 GROW_ROWS = 65_536
+FETCHED_BEYOND_K = (64, 1_024)  # more only where the first do not settle the order
 # Products of float16 rows summed in float32: each factor is off by 2^-11 of itself, so a score of
 # unit vectors by 2^-10 at most (Cauchy-Schwarz), and the result by 2^-11 again once it is float16.
 HALF_ERROR = 2.0**-10 + 2.0**-11
@@ -80,7 +81,9 @@ class TorchExactIndex(Index):
 
     def _removed(self) -> None:
         live = self._torch.from_numpy(self._table.live.copy()).to(self._device)
-        self._dead[: len(live)] = ~live
+        dead = self._torch.ones_like(self._dead)
+        dead[: len(live)] = ~live
+        self._dead = dead  # a new one: a fork of this index keeps the old
 
     def _search(
         self,
@@ -93,8 +96,11 @@ class TorchExactIndex(Index):
         parts = []
         for start in range(0, len(queries), MAX_QUERIES):
             some = queries[start : start + MAX_QUERIES]
-            with self._owner:
-                positions, doubtful = self._nominate(some, k=k, wanted=wanted)
+            for n_more in FETCHED_BEYOND_K:
+                with self._owner:
+                    positions, doubtful = self._nominate(some, k=k, more=n_more, wanted=wanted)
+                if not doubtful.any():
+                    break
             found = self._rescored(some, positions).to_neighbors(n_queries=len(some), k=k)
             if doubtful.any():  # more ties than were fetched
                 by = self._scan(some[doubtful], k=k, wanted=wanted)
@@ -107,10 +113,12 @@ class TorchExactIndex(Index):
             np.concatenate([part.counts for part in parts]),
         )
 
-    def _nominate(self, queries: Vectors, *, k: int, wanted: Mask | None) -> tuple[Ids, Mask]:
+    def _nominate(
+        self, queries: Vectors, *, k: int, more: int, wanted: Mask | None
+    ) -> tuple[Ids, Mask]:
         """Find what can be among the best k; and which queries have more such rows than fit."""
         torch, n = self._torch, len(self._kept)
-        n_fetched = min(n, k + max(64, k))
+        n_fetched = min(n, k + max(more, k))
         barred = self._dead[:n]
         if wanted is not None:
             barred = barred | ~torch.from_numpy(np.ascontiguousarray(wanted)).to(self._device)

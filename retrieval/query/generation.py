@@ -17,9 +17,10 @@ from index.exact import ExactIndex
 from index.merge import merge
 from index.segment_block import SegmentBlock
 from index.segments import Segment, open_segment
+from index.torch_exact import TorchExactIndex
 from index.types import Ids, Neighbors, Vectors
 from retrieval.catalog.read import Reader
-from retrieval.catalog.records import SegmentEntry, Snapshot
+from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.errors import BackendMissingError, DamagedError
 from retrieval.query.rows import RowCache
 from retrieval.query.shared_search import SharedSearch
@@ -177,6 +178,8 @@ class OpenSpace:
 
     def _load_derived(self) -> Index | None:
         entry = self._derived
+        if entry is not None and entry.kind == TorchExactIndex.kind:
+            return self._on_gpu(entry)
         if entry is None or not entry.name:
             return None
         try:
@@ -197,11 +200,23 @@ class OpenSpace:
         main.remove(self._dead)
         return main
 
+    def _on_gpu(self, entry: DerivedEntry) -> Index | None:
+        """Copy what the plan covers to the GPU; None where there is none."""
+        try:
+            main = TorchExactIndex(self.space.dim)
+        except BackendMissingError as error:
+            self._warn(f"{error}; searching exactly on the CPU until a GPU is there")
+            return None
+        for segment in self._segments:
+            if segment.generation <= entry.generation:
+                self._add_live(main, segment)
+        return main
+
     def _open_block(self, name: str) -> SegmentBlock:
         """Open the rows of a segment that an index scores with; proven when they are read."""
         return SegmentBlock(open_segment(self._store.segments / name, verify=False))
 
-    def _add_live(self, tail: ExactIndex, entry: SegmentEntry) -> None:
+    def _add_live(self, tail: Index, entry: SegmentEntry) -> None:
         segment = self._open_segment(entry)
         if segment is None:
             return

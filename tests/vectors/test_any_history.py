@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from index import ExactIndex, Index, quantize
 from index.errors import InputError
 from index.faiss_index import FaissIndex
+from index.torch_exact import TorchExactIndex
 
 DIM = 8
 # Few distinct vectors, so that equal scores are common; drawn by position.
@@ -22,9 +23,25 @@ KINDS = {
     "exact-float32": lambda: ExactIndex(DIM),
     "exact-float16": lambda: ExactIndex(DIM, dtype="float16"),
     "flat": lambda: FaissIndex(DIM),
+    "flat-float16": lambda: FaissIndex(DIM, dtype="float16"),
+    "torch_exact": lambda: TorchExactIndex(DIM, device="cpu"),
     # With every list read the order at the last place is still faiss's, so k covers everything.
     "ivf": lambda: FaissIndex(DIM, kind="ivf", n_lists=1, n_probes=1),
+    "ivf-float16": lambda: FaissIndex(DIM, kind="ivf", n_lists=1, n_probes=1, dtype="float16"),
+    "fastscan": lambda: FaissIndex(DIM, kind="fastscan", n_train=16, k_factor=99),
+    "fastscan-mapped": lambda: FaissIndex(
+        DIM, kind="fastscan", n_train=16, k_factor=99, rows="mapped"
+    ),
+    "ivf_fastscan": lambda: FaissIndex(
+        DIM, kind="ivf_fastscan", n_lists=2, n_probes=2, n_train=16, k_factor=99
+    ),
+    "ivf_rabitq": lambda: FaissIndex(
+        DIM, kind="ivf_rabitq", n_lists=2, n_probes=2, n_train=16, k_factor=99
+    ),
+    "factory": lambda: FaissIndex(DIM, kind="factory", factory="SQ8,RFlat", n_train=256),
 }
+
+EXACT = ("exact-float32", "exact-float16", "flat", "flat-float16", "torch_exact")
 
 
 class History(RuleBasedStateMachine):
@@ -60,7 +77,7 @@ class History(RuleBasedStateMachine):
         allowed=st.none() | st.lists(st.integers(0, 70), max_size=40),
     )
     def search(self, query: int, k: int, allowed: list[int] | None) -> None:
-        if self.kind == "ivf" and allowed is None:
+        if self.kind not in EXACT and allowed is None:
             k = 70
         found = self.ix.search(
             BANK[query : query + 1],
@@ -82,7 +99,7 @@ class History(RuleBasedStateMachine):
 
 
 History.TestCase.settings = settings(
-    max_examples=80,
+    max_examples=120,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
