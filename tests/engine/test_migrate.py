@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -388,3 +389,8 @@ def test_every_vector_leads_to_its_model_licence_and_fingerprint(
     assert ("fake", "cc-by-4.0", kept.fingerprint) in rows
     assert sorted(owner[0] for owner in rows) == sorted(["fake", model])
     assert {len(ids) for ids in rows.values()} == {9}
+    shown = {(s.model, s.licence, s.fingerprint) for s in engine.status().spaces}
+    assert shown == {owner for owner in rows if owner[0] == model}
+    engine.close()
+    told = crossfind("index", "status", "--json", "--store", tmp_path / "store", cwd=tmp_path)
+    assert [s["fingerprint"] for s in json.loads(told.out)["spaces"]] == [s[2] for s in shown]
