@@ -22,6 +22,7 @@ from index.types import Ids, Neighbors, SearchParameters, Vectors
 LADDER_FROM, LADDER_TO = 1, 4_096
 Z_95 = 1.64  # one-sided 95 %
 N_TIMED = 64
+N_ROUGH = 100  # queries that find the neighbourhood of a rung
 
 # More lists and fewer candidates, or the other way round: what is tried, and timed.
 WIDENINGS = (1.0, 1.3, 2.0)
@@ -200,9 +201,24 @@ class _Trial:
     def bisect(self, name: str, others: SearchParameters, wanted: float) -> SearchParameters:
         """Find the lowest rung that reaches `wanted`; the highest where none does.
 
-        Rungs are first climbed by factors of four, so that the dearest ones are not measured
-        where a cheap one is enough.
+        Some of the queries say where to look, all of them where to stop.
         """
+        rungs = _ladder()
+        if len(self._queries) <= 2 * N_ROUGH:
+            return _with(others, name, rungs[self._climb(name, others, wanted)])
+        some = slice(0, N_ROUGH)
+        truth = Neighbors(self._truth.ids[some], self._truth.scores[some], self._truth.counts[some])
+        rough = _Trial(self._ix, self._queries[some], truth, self._k)
+        rung = rough._climb(name, others, wanted)
+        while rung < len(rungs) - 1 and self._at(name, rungs[rung], others) < wanted:
+            rung += 1
+        while rung > 0 and self._at(name, rungs[rung - 1], others) >= wanted:
+            rung -= 1
+        return _with(others, name, rungs[rung])
+
+    def _climb(self, name: str, others: SearchParameters, wanted: float) -> int:
+        """Bisect the ladder, first climbed by factors of four: the dearest rungs are not measured
+        where a cheap one is enough."""
         rungs = _ladder()
         low, step = 0, 4
         high = min(step, len(rungs) - 1)
@@ -214,7 +230,7 @@ class _Trial:
                 high = middle
             else:
                 low = middle + 1
-        return _with(others, name, rungs[high])
+        return high
 
     def _at(self, name: str, effort: int, others: SearchParameters) -> float:
         recall = self.recall(_with(others, name, effort))
