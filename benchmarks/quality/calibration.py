@@ -148,23 +148,28 @@ def pooled(
 
 
 def mixed(engine: Engine, stored: dict[str, dict[str, set[str]]]) -> dict[str, float]:
-    """Give the share of pictures among the first 20 for any stored label, and among all items."""
-    labels = [label for by_label in stored.values() for label in by_label]
-    hits = [hit for label in labels for hit in engine.search(label, k=20, hybrid=False)]
-    by_cosine = [
-        hit
-        for label in labels
-        for hit in sorted(
-            (h for m in stored for h in engine.search(label, k=20, modality=m, hybrid=False)),
-            key=lambda h: -h.score,
-        )[:20]
-    ]
-    relevant = {m: sum(len(p) for p in by_label.values()) for m, by_label in stored.items()}
-    return {
-        "image_share_by_confidence": round(_share(hits), 3),
-        "image_share_by_cosine": round(_share(by_cosine), 3),
-        "image_share_relevant": round(relevant["image"] / sum(relevant.values()), 3),
+    """Give the share of pictures among the first 20, per label, and among the relevant of a label.
+
+    Every label counts alike on both sides: of a label of pictures all relevant items are pictures.
+    """
+    shares: dict[str, dict[str, list[float]]] = {
+        order: {modality: [] for modality in stored} for order in ("confidence", "cosine")
     }
+    for modality, by_label in stored.items():
+        for label in by_label:
+            hits = engine.search(label, k=20, hybrid=False)
+            shares["confidence"][modality].append(_share(hits))
+            each = [engine.search(label, k=20, modality=m, hybrid=False) for m in stored]
+            by_cosine = sorted((h for hits in each for h in hits), key=lambda h: -h.score)
+            shares["cosine"][modality].append(_share(by_cosine[:20]))
+    n_labels = sum(map(len, stored.values()))
+    report = {"image_share_relevant": round(len(stored["image"]) / n_labels, 3)}
+    for order, found in shares.items():
+        everything = [share for own in found.values() for share in own]
+        report[f"image_share_by_{order}"] = round(float(np.mean(everything)), 3)
+        for modality, own in found.items():
+            report[f"image_share_by_{order} of {modality} labels"] = round(float(np.mean(own)), 3)
+    return report
 
 
 def _share(hits: Sequence[Hit]) -> float:

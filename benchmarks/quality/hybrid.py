@@ -8,7 +8,7 @@ R@1 and R@10 of the vectors alone, of the hybrid search, and the least R@10 that
     names     grocery photos in folders named by class; every class name is asked
     opaque    the same photos named by number: words find nothing
     lying     the same photos, each named by a class it is not of
-    captions  pictures with a caption each; half of the words of every caption are asked
+    captions  pictures with a caption each; half of the telling words of each are asked
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from benchmarks.quality.calibration import labelled
 from benchmarks.quality.starter_sets import stamps
+from retrieval.catalog.words import query_words
 from retrieval.engine import Engine
 from retrieval.query.hybrid import allowance
 
@@ -82,9 +82,9 @@ def lay_out_captions(source: Path, folder: Path, *, n: int) -> list[tuple[str, s
         target = folder / f"{number}.png"
         shutil.copy(stamp.path, target)
         target.with_suffix(".txt").write_text(stamp.caption)
-        words = re.findall(r"\w+", stamp.caption)
-        asked = rng.sample(words, (len(words) + 1) // 2)
-        wanted.append((" ".join(asked) or stamp.caption, {str(target.absolute())}))
+        telling = query_words(stamp.caption)
+        asked = rng.sample(telling, (len(telling) + 1) // 2)
+        wanted.append((" ".join(asked), {str(target.absolute())}))
     return wanted
 
 

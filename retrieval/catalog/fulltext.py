@@ -146,6 +146,22 @@ def match(
     return [TextMatch(int(item), part) for item, part in connection.execute(statement)]
 
 
+def is_there_any(connection: sa.Connection, wanted: Sequence[str]) -> bool:
+    """Tell by one look whether some text has a word that begins with one of these."""
+    sqlite = connection.dialect.name == "sqlite"
+    pattern = (
+        " OR ".join(f'"{w}"*' for w in wanted) if sqlite else " | ".join(f"'{w}':*" for w in wanted)
+    )
+    found = sa.select(sa.literal(1)).where(_fits(connection, pattern)).limit(1)
+    return connection.execute(found).first() is not None
+
+
+def count(connection: sa.Connection, word: str, *, limit: int) -> int:
+    """Count the texts that have a word, up to a limit."""
+    having = _having(connection, word, prefix=False, among=(), limit=limit).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(having)).scalar_one())
+
+
 def named(connection: sa.Connection, text: str, *, limit: int) -> list[int]:
     """List the items with a file of exactly this name, with or without suffix or folders, by id."""
     wanted = fold(text)
@@ -179,14 +195,19 @@ def _having(
         pattern = f'"{word}"' + ("*" if prefix else "")
         if among:
             pattern += " AND (" + " OR ".join(f'"{other}"' for other in among) + ")"
-        found = sa.select(_FTS.c.rowid).where(_FTS.c.words.op("MATCH")(pattern))
+        found = sa.select(_FTS.c.rowid).where(_fits(connection, pattern))
         return found.order_by(_FTS.c.rowid).limit(limit)
     pattern = f"'{word}'" + (":*" if prefix else "")
     if among:
         pattern += " & (" + " | ".join(f"'{other}'" for other in among) + ")"
+    return sa.select(_PG.c.pk).where(_fits(connection, pattern)).order_by(_PG.c.pk).limit(limit)
+
+
+def _fits(connection: sa.Connection, pattern: str) -> sa.ColumnElement[bool]:
+    if connection.dialect.name == "sqlite":
+        return _FTS.c.words.op("MATCH", is_comparison=True)(pattern)
     query = sa.cast(sa.literal(pattern), postgresql.TSQUERY)
-    found = sa.select(_PG.c.pk).where(_PG.c.words.op("@@")(query))
-    return found.order_by(_PG.c.pk).limit(limit)
+    return _PG.c.words.op("@@", is_comparison=True)(query)
 
 
 def _item_entries(item: ItemRecord) -> Iterator[_Entry]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from retrieval.catalog.conditions import Kind
 from retrieval.catalog.fields import columns
-from retrieval.catalog.fulltext import TextMatch, match, named
+from retrieval.catalog.fulltext import TextMatch, count, is_there_any, match, named
 from retrieval.catalog.schema import TextRow
 
 
@@ -27,6 +27,14 @@ class FieldReader:
     ) -> list[TextMatch]:
         """List the captions, names, tags and texts that have a word; see `fulltext.match`."""
         return match(self._connection, word, limit=limit, prefix=prefix, among=among)
+
+    def has_texts_with(self, words: Sequence[str]) -> bool:
+        """Tell whether some text has a word that begins with one of these; a quick first look."""
+        return is_there_any(self._connection, words)
+
+    def count_texts_with(self, word: str, *, limit: int) -> int:
+        """Count the texts that have a word, up to a limit."""
+        return count(self._connection, word, limit=limit)
 
     def items_named(self, text: str, *, limit: int) -> list[int]:
         """List the items with a file of exactly this name; see `fulltext.named`."""

@@ -1,10 +1,10 @@
 """Words beside vectors: file names, captions, tags and texts that have a query's own words.
 
 Coverage of an item is the share of the query's words that its texts have, each word weighed by
-its inverse document frequency: w = ln((N + 1) / (df + 1)) / ln(N + 1), 1 for a word that one text
-has, 0 for one that all have. A word that no text has weighs 0.5 and counts half where the name of
-a file begins with it. Composed queries: AND takes the least of its parts that are texts, OR the
-most, + and - their weighted mean.
+how few of the N texts have it: w = ln((N + 1) / (df + 1)) / ln(N + 1), near 1 for a word that one
+text has, 0 for one that all have. A word that no text has weighs 0.5, and counts half where the
+name of a file begins with it. Composed queries: AND takes the least of its parts that are texts,
+OR the most, + and - their weighted mean.
 
 Both rankings are fused by reciprocal ranks (Cormack et al. 2009), the words by their coverage:
     1 / (60 + rank among the vectors) + coverage / (60 + rank among the words)
@@ -21,10 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from retrieval.catalog.read import Reader
 from retrieval.catalog.words import query_words
+from retrieval.query.expression import terms
 from retrieval.query.rank import Found
 from retrieval.types import Either, Every, Expression, Sum, Term
 
@@ -34,7 +36,7 @@ WINDOW = 50
 """How many of the first hits by vector are fused with the words; the others follow."""
 
 # A word that more texts have than this says little, and listing them takes time.
-_COMMON = 2000
+_COMMON = 1000
 _MAX_WORDS = 24
 _MIN_COVERAGE = 0.3
 _MAX_ITEMS = 1000
@@ -95,6 +97,10 @@ def read_wording(expression: Expression, *, reader: Reader) -> Wording:
         expression: the query; only its texts count.
         reader: of the generation that is searched.
     """
+    texts = [term.value for term in terms(expression) if term.kind == "text"]
+    wanted = [word for text in texts for word in query_words(text)[:_MAX_WORDS]]
+    if not texts or (wanted and not reader.has_texts_with(wanted)):
+        return Wording({}, frozenset(), {})  # what most searches end with: one look was enough
     lexicon = _Lexicon(reader)
     covered = lexicon.coverage(expression) or {}
     alone = expression.value if isinstance(expression, Term) and expression.kind == "text" else ""
@@ -203,7 +209,10 @@ class _Lexicon:
     def __init__(self, reader: Reader) -> None:
         self.parts: dict[int, set[int]] = {}
         self._reader = reader
-        self._n_texts = reader.count_texts()
+
+    @cached_property
+    def _n_texts(self) -> int:
+        return max(self._reader.count_texts(), 2)
 
     def coverage(self, expression: Expression) -> dict[int, float] | None:
         """Give the coverage of each item that has any of it; None where nothing is a text."""
@@ -231,33 +240,28 @@ class _Lexicon:
 
     def _of_text(self, text: str) -> dict[int, float]:
         wanted = query_words(text)[:_MAX_WORDS]
-        having = {word: self._items(word, limit=_COMMON + 1) for word in wanted}
-        rare = [word for word, items in having.items() if 0 < len(items) <= _COMMON]
-        for word in wanted if rare else ():
-            if len(having[word]) > _COMMON:
-                having[word] = self._items(word, limit=_COMMON, among=rare)
-        credit = {word: dict.fromkeys(items, 1.0) for word, items in having.items()}
-        weight = {word: self._weight(len(items)) for word, items in having.items()}
-        for word in wanted:
-            if not having[word]:
-                weight[word] = _UNKNOWN_WEIGHT
-                begun = self._begun(word)
-                credit[word] = dict.fromkeys(begun, _PREFIX_SHARE)
+        n_having = {word: self._reader.count_texts_with(word, limit=_COMMON + 1) for word in wanted}
+        rare = [word for word, n in n_having.items() if 0 < n <= _COMMON]
+        credit, weight = {}, {}
+        for word, n in n_having.items():
+            weight[word] = self._weight(n)
+            if n:
+                among = rare if n > _COMMON else []
+                credit[word] = dict.fromkeys(self._items(word, among=among), 1.0)
+            elif len(word) >= _MIN_PREFIX_CHARS:
+                credit[word] = dict.fromkeys(self._items(word, prefix=True), _PREFIX_SHARE)
+            else:
+                credit[word] = {}
         return _shares(weight, credit)
 
-    def _begun(self, word: str) -> set[int]:
-        if len(word) < _MIN_PREFIX_CHARS:
-            return set()
-        return self._items(word, limit=_COMMON, prefix=True)
+    def _weight(self, n_having: int) -> float:
+        if not n_having:
+            return _UNKNOWN_WEIGHT
+        n_texts = self._n_texts
+        return max(0.01, math.log((n_texts + 1) / (n_having + 1)) / math.log(n_texts + 1))
 
-    def _weight(self, n_items: int) -> float:
-        n_texts = max(self._n_texts, 2)
-        return max(0.01, math.log((n_texts + 1) / (n_items + 1)) / math.log(n_texts + 1))
-
-    def _items(
-        self, word: str, *, limit: int, prefix: bool = False, among: Sequence[str] = ()
-    ) -> set[int]:
-        found = self._reader.text_matches(word, limit=limit, prefix=prefix, among=among)
+    def _items(self, word: str, *, prefix: bool = False, among: Sequence[str] = ()) -> set[int]:
+        found = self._reader.text_matches(word, limit=_COMMON, prefix=prefix, among=among)
         for one in found:
             if one.part_id is not None:
                 self.parts.setdefault(one.item_id, set()).add(one.part_id)

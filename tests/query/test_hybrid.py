@@ -125,34 +125,34 @@ def test_words_that_the_model_does_not_know_find_what_has_them(
 
 def slow_coverage(engine: Engine, query: str) -> dict[int, float]:
     """Read every text of the store and apply the formula."""
+    texts: list[tuple[int, set[str], bool]] = []  # item, words, is a name
     with engine._catalog.reading() as reader:
-        n_texts = max(reader.count_texts(), 2)
+        n_texts = reader.count_texts()
         items = reader.items(range(1, 1000))
-        own = {i: set(words(item.caption or "")) for i, item in items.items()}
-        begun: dict[int, set[str]] = {i: set() for i in items}
-        for part in reader.parts_of(items):
-            own[part.item_id] |= set(words(part.text or ""))
-        first_row = min(i for i, item in items.items() if item.record)
-        for i, item in items.items():
-            for path in (item.path, *item.copies):
-                if not item.record or i == first_row:
-                    begun[i] |= set(path_words(path.partition("#")[0]))
-            own[i] |= begun[i]
+        parts = reader.parts_of(items)
+    first_row = min(i for i, item in items.items() if item.record)
+    for i, item in items.items():
+        if item.caption:
+            texts.append((i, set(words(item.caption)), False))
+        for path in (item.path, *item.copies):
+            if not item.record or i == first_row:
+                texts.append((i, set(path_words(path.partition("#")[0])), True))
+    for part in parts:
+        if items[part.item_id].modality == "text":
+            texts.append((part.item_id, set(words(part.text or "")), False))
     weight, credit = {}, {}
     for word in query_words(query):
-        having = [i for i in own if word in own[i]]
-        weight[word] = max(
-            0.01, math.log((n_texts + 1) / (len(having) + 1)) / math.log(n_texts + 1)
-        )
+        having = [i for i, own, _ in texts if word in own]
+        n_having = len(having)
+        weight[word] = max(0.01, math.log((n_texts + 1) / (n_having + 1)) / math.log(n_texts + 1))
         credit[word] = dict.fromkeys(having, 1.0)
         if not having:
             weight[word] = 0.5
-            starts = [
-                i for i in begun if len(word) > 2 and any(w.startswith(word) for w in begun[i])
-            ]
+            starts = [i for i, own, is_name in texts if is_name and len(word) > 2
+                      and any(w.startswith(word) for w in own)]  # fmt: skip
             credit[word] = dict.fromkeys(starts, 0.5)
     total = sum(weight.values())
-    shares = {i: sum(weight[w] * credit[w].get(i, 0) for w in weight) / total for i in own}
+    shares = {i: sum(weight[w] * credit[w].get(i, 0) for w in weight) / total for i in items}
     return {i: round(share / 0.05) * 0.05 for i, share in shares.items()}
 
 
