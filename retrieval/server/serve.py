@@ -19,6 +19,7 @@ from retrieval.errors import UsageError
 from retrieval.server.app import make_app
 from retrieval.server.auth import Boundary, Policy, make_policy
 from retrieval.server.local import SOCKET_NAME, listen_local
+from retrieval.server.protocol import PatientProtocol
 from retrieval.server.state import Options, State
 
 __all__ = ["Address", "listen_tcp", "run_servers", "serve", "uvicorn_server"]
@@ -123,7 +124,7 @@ def uvicorn_server(app: Boundary, *, lifespan: Literal["on", "off"] = "off") -> 
         timeout_graceful_shutdown=_STOP_SECONDS,
         backlog=_BACKLOG,
         h11_max_incomplete_event_size=64 << 10,
-        http="h11",
+        http=PatientProtocol,
     )
     return _Server(config)
 
