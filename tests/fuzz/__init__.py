@@ -1,0 +1,1 @@
+"""Throwing bytes at everything that reads what others wrote."""
