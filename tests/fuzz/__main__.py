@@ -1,7 +1,8 @@
 """Fuzz the readers: `python -m tests.fuzz [TARGET ...] [--seconds 60] [--seed 1] [--guided]`.
 
 Seeded changes of good inputs; with --guided, atheris (`pip install atheris`) chooses the changes by
-the branches they reach. Anything but a result or an error of ours ends the run and prints the input.
+the branches they reach. Anything but a result or an error of ours ends the run and prints the
+input.
 """
 
 from __future__ import annotations
