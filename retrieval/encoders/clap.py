@@ -126,7 +126,7 @@ class ClapEncoder(Encoder):
                 self._parts = _Processors(self._folder, limit=int(limit))
                 self._host = TorchHost(module, options=self._options, name=self.name)
                 if self._host.device.type == "cuda":
-                    self.batch_size = {"audio": 64, "text": 1024}
+                    self.batch_size |= {"audio": 64, "text": 1024}
             return self._host
 
     def close(self) -> None:

@@ -157,7 +157,7 @@ class ClipEncoder(Encoder):
                 self._image = self._host.tower(self._host.module.encode_image)
                 self._text = self._host.tower(self._host.module.encode_text)
                 if self._host.device.type == "cuda":
-                    self.batch_size = {"image": 512, "text": 1024}
+                    self.batch_size |= {"image": 512, "text": 1024}
             return self._host
 
     def _tokenizer(self) -> _Tokenizer:

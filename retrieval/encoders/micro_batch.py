@@ -82,7 +82,7 @@ class MicroBatchEncoder(Encoder):
             )
         self.n_batches = self.n_inputs = 0
         self.name, self.spaces, self.media = encoder.name, encoder.spaces, encoder.media
-        self.batch_size = encoder.batch_size
+        self.batch_size = encoder.batch_size  # the same dict: it grows when a model finds a GPU
         self._encoder = encoder
         self._max_batch, self._max_waiting = max_batch, max_waiting
         self._max_wait_s = max_wait_ms / 1000
