@@ -185,20 +185,22 @@ def server(store: Path, *extra: str) -> Iterator[tuple[int, int]]:
         assert "serving on" in line, line + process.stderr.read()
         port = int(line.split(" (")[0].rsplit(":", 1)[1])
         try:
-            asyncio.run(_until_ready(port))
+            if not asyncio.run(_is_ready(port)):
+                process.kill()
+                raise RuntimeError(f"the server did not become ready: {process.stderr.read()}")
             yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)
 
 
-async def _until_ready(port: int) -> None:
+async def _is_ready(port: int) -> bool:
     for _ in range(1200):
         async with connection(port) as one:
             if await one.get("/ready") == 200:
-                return
+                return True
         await asyncio.sleep(0.1)
-    raise TimeoutError("the server did not become ready")
+    return False
 
 
 class Connection:

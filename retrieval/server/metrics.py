@@ -80,7 +80,11 @@ class Metrics:
         try:
             yield
         finally:
-            self._steps.labels(name).observe(time.perf_counter() - started_s)
+            self.took(name, time.perf_counter() - started_s)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Note how long a step took."""
+        self._steps.labels(name).observe(seconds)
 
     def text(self) -> bytes:
         """Write everything, as text/plain; version=0.0.4."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +175,13 @@ class State:
         """Run a search behind its gate once the model is warm."""
         if not self.is_ready:
             raise RequestError("the model is being loaded", code="not_ready", status=503)
-        return await self.searches.run(work, receive=receive)
+        asked_s = time.perf_counter()
+
+        def begun() -> T:
+            self.metrics.took("wait", time.perf_counter() - asked_s)
+            return work()
+
+        return await self.searches.run(begun, receive=receive)
 
     def _keep(self) -> None:
         """Serve the newest generation, again and again; whatever fails is tried again."""

@@ -149,7 +149,8 @@ def test_metrics_count_by_route(served: Served) -> None:
         text = client.get("/metrics").text
     assert 'crossfind_requests_total{route="/v1/search",status="200"}' in text
     assert 'route="/v1/items/{item_id}"' in text
-    assert 'crossfind_step_seconds_count{step="search"}' in text
+    for step in ("wait", "search", "details"):
+        assert f'crossfind_step_seconds_count{{step="{step}"}}' in text
     assert "crossfind_generation" in text
 
 
