@@ -110,6 +110,7 @@ class Blocks:
             if zlib.crc32(block) != self._crcs[number]:
                 raise damaged(self._file.path, f"its block {number} differs from its checksum")
             self._good[number] = True
+            self._file.release(first, len(block))  # most of it is not what was asked for
 
 
 class MappedFile:
@@ -156,6 +157,17 @@ class MappedFile:
             raise damaged(
                 self.path, f"its SHA-256 is {whole.hexdigest()}, the catalog says {sha256}"
             )
+
+    def release(self, start: int = 0, n_bytes: int | None = None) -> None:
+        """Give pages back to the system; they are read again when they are needed.
+
+        Args:
+            start: a multiple of the page size.
+            n_bytes: how many; None for all behind start.
+        """
+        mapped = self.view.obj
+        if isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED, start, n_bytes or len(self.view) - start)
 
     def blocks(self) -> Blocks:
         """Give the checksums of the blocks, themselves checked."""

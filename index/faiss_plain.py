@@ -215,6 +215,8 @@ class IvfKind(TrainedKind):
             _, probed = self.core.quantizer.search(queries, n_probes)
             self.lists.prove(probed)
         found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
+        if self.lists is not None:
+            self.lists.note_read(n_probes * len(queries))
         return found
 
     def needed(
@@ -230,7 +232,7 @@ class IvfKind(TrainedKind):
         super().add(vectors)
 
     def _trained_rows(self, positions: Ids) -> Vectors:
-        if self.lists is not None:
+        if self.lists is not None and not self.lists.all_proven:
             self.lists.prove(self.lists.lists_of(positions))
         rows: Vectors = self.core.reconstruct_batch(positions)
         # What faiss decodes from float16 is what is stored; casting back loses nothing.

@@ -111,7 +111,9 @@ class IdTable:
         self._ids[:], self._live[:] = ids, live
         self._n, self._n_live = len(ids), int(np.count_nonzero(live))
         positions = np.flatnonzero(live)
-        order = positions[np.argsort(ids[positions], kind="stable")]
+        held = ids[positions]
+        in_order = bool((held[1:] > held[:-1]).all())  # as a build leaves them
+        order = positions if in_order else positions[np.argsort(held, kind="stable")]
         self._runs = [(ids[order], order)] if order.size else []
 
     def _reserve(self, n: int) -> None:
