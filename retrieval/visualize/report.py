@@ -32,14 +32,14 @@ p { color: var(--soft); margin: 0 0 12px; font-size: 13.5px; }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr));
   gap: 16px; margin-top: 18px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 14px;
-  padding: 16px 18px; min-width: 0; }
+  padding: 16px 18px; min-width: 0; overflow-x: auto; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 12px; }
 svg .axis { stroke: var(--line); } svg .mean { stroke: var(--ink); stroke-width: 2; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); text-align: right;
   font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-td.path { overflow-wrap: anywhere; }
+.left { text-align: left; } .left:last-child { overflow-wrap: anywhere; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 14px; font-size: 12.5px; margin-top: 8px;
   color: var(--soft); } .key i { display: inline-block; width: 10px; height: 10px;
   border-radius: 3px; margin-right: 6px; }
@@ -64,9 +64,8 @@ def analysis_html(found: Analysis, *, details: Details) -> str:
         _section("Where the modalities lie", _GAP.format(kept=details.kept),
                  _places(details), details.places),
         _section("How alike any two are", _COSINES, _curves(details.cosines), details.cosines),
-        _section("Evenness and hubs", _SPREAD, _spreads(found)),
-        _section("Hubs", _HUBS, _hubs(details), details.counts),
-        _section("Modality by modality", _PAIRS, _pairings(found)),
+        _section("Figures", _SPREAD, f"{_spreads(found)}<p></p><p>{_PAIRS}</p>{_pairings(found)}"),
+        _section("Hubs", _HUBS, _hubs(details), details.counts, below=_named(details)),
         *(
             _section(f"Do {name.replace('-', ' and ')} agree?", _LIKENESS, _likeness(pairs, name))
             for name, pairs in details.likeness.items()
@@ -102,13 +101,20 @@ _PAIRS = (
 _LIKENESS = "Each dot is two items that own both: how alike they are in the one and in the other."
 
 
-def _section(title: str, note: str, body: str, series: Mapping[str, object] | None = None) -> str:
+def _section(
+    title: str,
+    note: str,
+    body: str,
+    series: Mapping[str, object] | None = None,
+    *,
+    below: str = "",
+) -> str:
     key = "".join(
         f'<span><i style="background:{_COLOURS.get(name, "#888")}"></i>{escape(name)}</span>'
         for name in series or ()
     )
     key = f'<div class="key">{key}</div>' if key else ""
-    return f"<section><h2>{escape(title)}</h2><p>{note}</p>{body}{key}</section>"
+    return f"<section><h2>{escape(title)}</h2><p>{note}</p>{body}{key}{below}</section>"
 
 
 def _places(details: Details) -> str:
@@ -165,9 +171,12 @@ def _hubs(details: Details) -> str:
             x = _PAD + n * wide + place * bar
             parts.append(f'<rect x="{x:.1f}" y="{_H - _PAD - tall:.1f}" width="{bar:.1f}" '
                          f'height="{tall:.1f}" fill="{_COLOURS[kind]}"/>')  # fmt: skip
-    named = [[f"{hub.n_times}", hub.modality, readable(hub.path)] for hub in details.hubs]
-    table = _table(["times", "", "item"], named, left={1, 2}) if named else ""
-    return _svg(parts) + table
+    return _svg(parts)
+
+
+def _named(details: Details) -> str:
+    rows = [[f"{hub.n_times}", hub.modality, readable(hub.path)] for hub in details.hubs]
+    return _table(["times", "", "item"], rows, left={1, 2}) if rows else ""
 
 
 def _spreads(found: Analysis) -> str:
@@ -218,7 +227,7 @@ def _axes(low: float, high: float, label: str) -> list[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int] | None = None) -> str:
     def cell(tag: str, n: int, text: str) -> str:
-        style = ' class="path" style="text-align:left"' if n in (left or set()) else ""
+        style = ' class="left"' if n in (left or set()) else ""
         return f"<{tag}{style}>{escape(text)}</{tag}>"
 
     lines = [("th", head), *(("td", row) for row in rows)]
