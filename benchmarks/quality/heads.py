@@ -76,7 +76,8 @@ def run(name: str, *, data: Path, out: Path, base: str, more: list[str]) -> dict
     for label, which in (("base", base), ("heads", str(model))):
         report = _crossfind("evaluate", "--labels", str(held), "--model", which)
         figures[label] = report["zero_shot_accuracy"]
-    return figures | {key: trained[key] for key in ("shares", "training", "n_rows", "seconds")}
+    figures["n_pairs_in"] = trained["n_rows"]  # the train split, cut in three
+    return figures | {key: trained[key] for key in ("shares", "training", "seconds")}
 
 
 def main() -> None:

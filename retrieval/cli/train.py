@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ from retrieval.cli.training_options import heads_options, make_job
 if TYPE_CHECKING:
     from retrieval.training.heads_job import HeadsReport, Watchers
 
+_PATH = click.Path(path_type=Path)
+
 
 @click.group()
 def command() -> None:
-    """Train on your own pairs.
+    """Train on your own pairs, or the starter model itself.
 
     \b
     crossfind train heads --pairs pairs.csv --out my.model
@@ -56,6 +59,28 @@ def heads(as_json: bool, **typed: object) -> None:
         _print_report(report, as_json=as_json)
     if report.path is None:
         raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.option("--sources", type=_PATH, required=True, help="TOML: where sources are installed.")
+@click.option("--work", type=_PATH, required=True, help="Folder that keeps what each stage made.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the weights.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def starter(sources: Path, work: Path, out: Path, seed: int, as_json: bool) -> None:
+    """Train the starter model again, from licensed sources to the files that ship.
+
+    SOURCES says where they are installed; retrieval/training/starter/sources.toml is an example.
+    A stage whose result is in WORK is not done again.
+
+    \b
+    crossfind train starter --sources sources.toml --work work/ --out weights/
+    """
+    from retrieval.training.starter.installed import read_sources
+    from retrieval.training.starter.run import Plan, run
+
+    told = run(read_sources(sources), work=work, out=out, plan=Plan(seed=seed), tell=say)
+    print_json(told) if as_json else print_table({k: str(v) for k, v in told.items()})
 
 
 @contextmanager

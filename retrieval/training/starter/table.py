@@ -119,7 +119,8 @@ def start_table(
     for token, row in zip(tokens, row_of, strict=True):
         if row and token.removeprefix("##") in alone:
             first[row] = alone[token.removeprefix("##")]
-    basis = np.linalg.svd(first[first.any(axis=1)], full_matrices=False)[2][:ROW_DIM]
+    # The directions in which the pieces differ most.
+    basis = np.linalg.eigh(first.T @ first)[1].T[::-1][:ROW_DIM].copy()
     flat, _ = Pieces(tokenizer.encode("utf-8"), unknown_id=1).split(texts)
     seen = np.bincount(row_of[flat], minlength=len(first)) / max(1, len(flat))
     scale = (_FREQUENT / (_FREQUENT + seen)).astype(np.float32)[:, None]
