@@ -11,7 +11,7 @@ from retrieval.catalog import fulltext
 from retrieval.catalog.conditions import Kind, Value
 from retrieval.catalog.records import ItemRecord
 from retrieval.catalog.schema import ColumnRow, ColumnValueRow, DetailRow, ItemRow, TagRow
-from retrieval.types import NOTHING
+from retrieval.types import NOTHING, Details
 
 OF_FILE, OF_TABLE = "file", "table"
 """Where a tag comes from: the item's own file, or a table of the user."""
@@ -75,22 +75,40 @@ def values(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, dict
     return found
 
 
-def tags(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+def tags(
+    connection: sa.Connection, item_ids: Sequence[int], *, source: str | None = None
+) -> dict[int, tuple[str, ...]]:
     """List the tags of items (a chunk of them), sorted; those without are left out."""
-    rows = connection.execute(
-        sa.select(TagRow.item_id, TagRow.tag).where(TagRow.item_id.in_(item_ids)).distinct()
-    )
+    statement = sa.select(TagRow.item_id, TagRow.tag).where(TagRow.item_id.in_(item_ids))
+    if source is not None:
+        statement = statement.where(TagRow.source == source)
     found: dict[int, set[str]] = {}
-    for id_, tag in rows:
+    for id_, tag in connection.execute(statement.distinct()):
         found.setdefault(int(id_), set()).add(str(tag))
     return {id_: tuple(sorted(own)) for id_, own in found.items()}
 
 
-def all_tags(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+def details(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, Details]:
+    """List what the files of items say of themselves; those that say nothing are left out."""
+    said: dict[int, Details] = {}
+    for start in range(0, len(item_ids), _CHUNK):
+        ids = item_ids[start : start + _CHUNK]
+        for id_, words in tags(connection, ids, source=OF_FILE).items():
+            said[id_] = Details(tags=words)
+        rows = connection.execute(sa.select(DetailRow).where(DetailRow.item_id.in_(ids)))
+        for row in rows:
+            words = said[row.item_id].tags if row.item_id in said else ()
+            said[row.item_id] = Details(row.taken_ns, row.lat, row.lon, row.camera, words)
+    return said
+
+
+def all_tags(
+    connection: sa.Connection, item_ids: Sequence[int], *, source: str | None = None
+) -> dict[int, tuple[str, ...]]:
     """List the tags of any number of items; see `tags`."""
     found: dict[int, tuple[str, ...]] = {}
     for start in range(0, len(item_ids), _CHUNK):
-        found |= tags(connection, item_ids[start : start + _CHUNK])
+        found |= tags(connection, item_ids[start : start + _CHUNK], source=source)
     return found
 
 

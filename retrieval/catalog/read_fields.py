@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from retrieval.catalog.conditions import Kind
-from retrieval.catalog.fields import columns
+from retrieval.catalog.fields import OF_TABLE, all_tags, columns, details
 from retrieval.catalog.fulltext import TextMatch, count, is_there_any, match, named
 from retrieval.catalog.schema import TextRow
+from retrieval.types import Details
 
 
 class FieldReader:
@@ -21,6 +22,14 @@ class FieldReader:
     def columns(self) -> dict[str, Kind]:
         """List the user's own columns and their kinds."""
         return columns(self._connection)
+
+    def details(self, item_ids: Sequence[int]) -> dict[int, Details]:
+        """List what the files of items say of themselves; those that say nothing are left out."""
+        return details(self._connection, item_ids)
+
+    def given_tags(self, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """List the tags that the user gave to items; those without are left out."""
+        return all_tags(self._connection, item_ids, source=OF_TABLE)
 
     def text_matches(
         self, word: str, *, limit: int, prefix: bool = False, among: Sequence[str] = ()

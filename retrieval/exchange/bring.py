@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from retrieval.encoders.base import Encoder
 from retrieval.errors import BackendMissingError, InputError, TooNewError, UsageError
 from retrieval.exchange.export import EXPORT_VERSION
 from retrieval.exchange.new_store import Imported, read_matrix, unit_rows, write_new_store
-from retrieval.types import Modality, Part, Space
+from retrieval.exchange.own_fields import read_fields
+from retrieval.types import NOTHING, Modality, Part, Space
 
 __all__ = ["import_clip_retrieval", "import_export", "is_clip_retrieval"]
 
@@ -64,11 +66,12 @@ def import_export(folder: Path, *, store: Path, catalog_url: str = "") -> Import
             f"{folder}: {len(rows)} lines for {len(vectors)} vectors", code="bad_export"
         )
     try:
-        items = _items(rows)
+        items, own = _items(rows), read_fields(folder)
+        items = [replace(item, details=own.details.get(item.id, NOTHING)) for item in items]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: a row lacks {error}", code="bad_export") from error
     return write_new_store(
-        store, space=space, vectors=vectors, items=items, files=files, url=catalog_url
+        store, space=space, vectors=vectors, items=items, files=files, url=catalog_url, own=own
     )
 
 

@@ -14,6 +14,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.contents import Contents, read_contents
 from retrieval.engine import Engine
 from retrieval.errors import BackendMissingError, StorageError, UsageError
+from retrieval.exchange.own_fields import FIELDS_FILE, field_rows
 
 __all__ = ["EXPORT_VERSION", "Exported", "export_store"]
 
@@ -48,7 +49,8 @@ def export_store(
     """Write one space of a store to a new or empty folder.
 
     `space.json` says whose vectors they are; `vectors.npy` is float32 [N, D], unit length; line i
-    of `parts.jsonl` tells of row i; `files.jsonl` has the paths with size, time and hash, so that
+    of `parts.jsonl` tells of row i; `fields.jsonl` has details of files, tags and the user's own
+    columns; `files.jsonl` has the paths with size, time and hash, so that
     an import knows what need not be encoded again. `import_export` reads it all back.
 
     Args:
@@ -67,7 +69,7 @@ def export_store(
         StorageError: the folder cannot be written.
     """
     contents = read_contents(engine, catalog_url=catalog_url, space_id=space_id)
-    files = _files(engine, contents, catalog_url)
+    files, own = _files(engine, contents, catalog_url)
     hashes = {record.path: record.content_hash for record in files}
     rows = list(_rows(contents, hashes))
     try:
@@ -77,7 +79,8 @@ def export_store(
         np.save(to / "vectors.npy", contents.vectors)
         _write_lines(to / "parts.jsonl", rows)
         _write_lines(to / "files.jsonl", [asdict(record) for record in files])
-        names = ["vectors.npy", "parts.jsonl", "files.jsonl"]
+        _write_lines(to / FIELDS_FILE, own)
+        names = ["vectors.npy", "parts.jsonl", "files.jsonl", FIELDS_FILE]
         if with_parquet:
             _write_parquet(to / "parts.parquet", rows)
             names.append("parts.parquet")
@@ -92,7 +95,9 @@ def export_store(
     return Exported(str(to), (*names, "space.json"), len(rows), len(contents.items))
 
 
-def _files(engine: Engine, contents: Contents, catalog_url: str) -> list[FileRecord]:
+def _files(
+    engine: Engine, contents: Contents, catalog_url: str
+) -> tuple[list[FileRecord], list[dict[str, object]]]:
     paths: list[str] = []
     for item in contents.items.values():
         cut = len(f"#{item.record}") if item.record else 0
@@ -102,9 +107,10 @@ def _files(engine: Engine, contents: Contents, catalog_url: str) -> list[FileRec
     try:
         with catalog.reading() as reader:
             known = reader.known_files(list(dict.fromkeys(paths)))
+            own = field_rows(reader, contents.items)
     finally:
         catalog.close()
-    return [known[path] for path in sorted(known)]
+    return [known[path] for path in sorted(known)], own
 
 
 def _rows(contents: Contents, hashes: dict[str, str | None]) -> Iterator[dict[str, object]]:

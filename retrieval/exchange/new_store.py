@@ -12,6 +12,7 @@ from index.segments import write_segment
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord
 from retrieval.catalog.store import Catalog
 from retrieval.errors import InputError, ModelError, UsageError
+from retrieval.exchange.own_fields import NO_FIELDS, OwnFields
 from retrieval.store import create_store
 from retrieval.types import Space
 
@@ -75,6 +76,7 @@ def write_new_store(
     items: list[ItemRecord],
     files: tuple[FileRecord, ...],
     url: str,
+    own: OwnFields = NO_FIELDS,
 ) -> Imported:
     """Write everything in one commit; a store that holds something is refused."""
     if not items:
@@ -106,6 +108,7 @@ def write_new_store(
                         next_part_id=int(part_ids.max()) + 1,
                     )
                 )
+                own.write(writer)
         finally:
             catalog.close()
     return Imported(str(root), space, len(vectors), len(items))

@@ -33,9 +33,16 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     (folder / "blue.txt").write_text("a blue caption")
     media_files.wav(folder / "low.wav", samples=media_files.tone(seconds=9.0))
     (folder / "rows.csv").write_text("text\nblue sea\ngreen grass\n")
+    exif = Image.Exif()
+    exif[0x0110] = "X1"
+    Image.new("RGB", (40, 30), "orange").save(folder / "shot.jpg", exif=exif)
+    (tmp_path / "own.csv").write_text(
+        "path,stars,mood,kept,tags\nworld/red.png,4.5,glad,yes,a;b\nworld/rows.csv#2,,sad,no,\n"
+    )
     settings = load_settings({"workers": 1}, environment={}, file=tmp_path / "none")
     with Engine.open(tmp_path / "store", create=True, model="fake", settings=settings) as opened:
         opened.add(folder)
+        opened.add_columns(tmp_path / "own.csv")
         yield opened
 
 
@@ -51,11 +58,16 @@ def test_a_round_trip_loses_nothing(engine: Engine, tmp_path: Path) -> None:
         assert np.array_equal(after.vectors, before.vectors)
         for query in ("red", "blue sea", 1):
             assert copy.search(query, k=9) == engine.search(query, k=9)
+        for where in ("stars = 4.5 AND tag = 'a'", "mood = 'sad'", "kept = true", "camera = 'X1'"):
+            found = copy.search("red", where=where)
+            assert len(found) == 1, where
+            assert found == engine.search("red", where=where)
+            assert found[0].columns == engine.search("red", where=where)[0].columns
         # Files that were encoded once are not encoded again.
         assert copy.add(tmp_path / "world").n_loaded == 0
         export_store(copy, to=tmp_path / "again")
         assert copy.verify().findings == ()
-    for name in ("vectors.npy", "parts.jsonl", "files.jsonl", "space.json"):
+    for name in ("vectors.npy", "parts.jsonl", "files.jsonl", "fields.jsonl", "space.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
