@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="no
 
 COLOURS = {"red": "#d22", "green": "#2a2", "blue": "#22d", "yellow": "#dd2"}
 THINGS = ("square", "disc", "bar", "ring")
-WORDS = (*COLOURS, *THINGS, "shape", "entity", "a", "the", "of", "and", "thing", "run", "big", "dog")
+_MORE = "shape entity a the of and thing run big dog"
+WORDS = (*COLOURS, *THINGS, *_MORE.split())
 
 
 class FakeTeacher:
