@@ -38,6 +38,7 @@ _LOW_HZ, _HIGH_HZ = 300.0, 3400.0
 
 # Offsets tried between two sounds, in frames of 64 ms: encoders add up to a tenth of a second.
 _SHIFTS = 8
+_SILENCE = 1e-6
 _DATE = re.compile(rb"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)\x00")
 _HEAD_BYTES = 128 << 10
 
@@ -75,7 +76,8 @@ def sound_bits(samples: npt.NDArray[np.float32]) -> Bits:
     """Fingerprint a sound (Haitsma and Kalker 2002): how band energies change over time.
 
     bit(t, b) = E(t, b) - E(t, b+1) > E(t-1, b) - E(t-1, b+1), over 17 log-spaced bands from 300
-    to 3400 Hz, frames of 256 ms every 64 ms.
+    to 3400 Hz, frames of 256 ms every 64 ms. Frames 60 dB below the loudest are silent: they have
+    no bits, so that clips padded with silence are not alike for it.
 
     Args:
         samples: float32 [T] at 8 kHz; see `SOUND_SPEC`.
@@ -91,20 +93,25 @@ def sound_bits(samples: npt.NDArray[np.float32]) -> Bits:
         return np.zeros((0, _BANDS - 1), dtype=np.bool_)
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2
-    energy = np.log(power @ _bands() + 1e-9)
+    bands = power @ _bands()
+    energy = np.log(bands + 1e-9)
     slope = energy[:, :-1] - energy[:, 1:]
-    return np.asarray(slope[1:] > slope[:-1])
+    loudness = bands.sum(axis=1)
+    heard = loudness > _SILENCE * float(loudness.max())
+    return np.asarray((slope[1:] > slope[:-1]) & heard[1:, None])
 
 
 def bit_error(a: Bits, b: Bits) -> float:
     """Measure the share of differing bits of two sounds at their best offset.
 
+    Frames count in which either is heard.
+
     Args:
         a, b: from `sound_bits`.
 
     Returns:
-        In [0, 1]; 0 for equal sounds, about 0.5 for different ones; 1 where one is too short to
-        tell or their lengths differ by more than a tenth.
+        In [0, 1]; 0 for equal sounds, about 0.5 for different ones; 1 where less than a second is
+        heard, which is too short to tell, or their lengths differ by more than a tenth.
 
     Example:
         >>> noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
@@ -118,8 +125,10 @@ def bit_error(a: Bits, b: Bits) -> float:
     for shift in range(-_SHIFTS, _SHIFTS + 1):
         left, right = a[max(0, shift) :], b[max(0, -shift) :]
         n = min(len(left), len(right))
-        errors.append(float(np.mean(left[:n] != right[:n])))
-    return min(errors)
+        heard = left[:n].any(axis=1) | right[:n].any(axis=1)
+        if heard.sum() >= 2 * _SHIFTS:
+            errors.append(float(np.mean(left[:n][heard] != right[:n][heard])))
+    return min(errors, default=1.0)
 
 
 def taken_s(head: bytes) -> float | None:

@@ -159,6 +159,24 @@ def test_sounds_differ_in_half_of_their_bits() -> None:
     assert bit_error(bits[0], bits[0][:40]) == 1.0
 
 
+def test_clips_padded_with_silence_are_alike_for_what_is_heard_alone() -> None:
+    rng = np.random.default_rng(8)
+
+    def padded(seed: int, seconds: float) -> np.ndarray:
+        own = np.random.default_rng(seed).standard_normal(int(seconds * 8000)).astype(np.float32)
+        return np.concatenate([0.3 * own, np.zeros(40_000 - len(own), np.float32)])
+
+    first, second = padded(1, 2.0), padded(2, 2.0)
+    assert bit_error(sound_bits(first), sound_bits(second)) > 0.4
+    # A lossy copy has a faint hiss where there was silence.
+    copy = first + 1e-6 * rng.standard_normal(len(first)).astype(np.float32)
+    assert bit_error(sound_bits(first), sound_bits(copy)) < 0.05
+    # A bark of a quarter second says too little.
+    assert bit_error(sound_bits(padded(1, 0.25)), sound_bits(padded(2, 0.25))) == 1.0
+    nothing = sound_bits(np.zeros(40_000, np.float32))
+    assert bit_error(nothing, nothing) == 1.0
+
+
 def test_the_earliest_date_counts_and_nonsense_does_not() -> None:
     head = b"x2024:01:01 00:00:10\x00y2024:01:01 00:00:00\x00z0000:00:00 00:00:00\x00"
     assert taken_s(head) == 1704067200.0
