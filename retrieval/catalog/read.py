@@ -16,6 +16,7 @@ from index.types import SegmentInfo
 from retrieval.catalog.conditions import Condition
 from retrieval.catalog.fields import all_tags, first_items, values
 from retrieval.catalog.filters import to_sql
+from retrieval.catalog.ids import fetch_ids
 from retrieval.catalog.read_fields import FieldReader
 from retrieval.catalog.records import DerivedEntry, FileRecord, SegmentEntry, Snapshot, path_key
 from retrieval.catalog.schema import (
@@ -298,7 +299,7 @@ class Reader(FieldReader):
             statement = statement.join(ItemRow, ItemRow.id == PartRow.item_id).where(
                 ItemRow.modality == modality
             )
-        return np.fromiter(self._connection.execute(statement).scalars(), dtype=np.int64)
+        return fetch_ids(self._connection, statement)
 
     def part_ids_where(self, condition: Condition) -> Ids:
         """List the part ids of the items that fit a condition, ascending."""
@@ -308,7 +309,7 @@ class Reader(FieldReader):
             .where(to_sql(condition))
             .order_by(PartRow.id)
         )
-        return np.fromiter(self._connection.execute(statement).scalars(), dtype=np.int64)
+        return fetch_ids(self._connection, statement)
 
     def parts_of(self, item_ids: Iterable[int]) -> list[Part]:
         """List the parts of items, in order of their ids."""
