@@ -18,8 +18,9 @@ from retrieval.errors import UsageError
 from retrieval.server.limits import (
     BODY_SECONDS,
     MAX_BODY_BYTES,
+    Body,
+    Budget,
     RequestError,
-    limit_body,
     too_large,
 )
 
@@ -113,11 +114,20 @@ class Boundary:
         app: the application.
         policy: of the listener it stands behind.
         body_seconds: the longest a body may take to arrive.
+        budget: of the bodies of all requests; one of its own when left out.
     """
 
-    def __init__(self, app: ASGIApp, *, policy: Policy, body_seconds: float = BODY_SECONDS) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        policy: Policy,
+        body_seconds: float = BODY_SECONDS,
+        budget: Budget | None = None,
+    ) -> None:
         self._app = app
         self._body_seconds = body_seconds
+        self._budget = budget or Budget()
         self._policy = policy
         self._digest = hashlib.sha256(policy.token.encode()).digest()
 
@@ -136,7 +146,11 @@ class Boundary:
         except RequestError as error:
             await _refuse(answer, error, request_id, head=scope["method"] == "HEAD")
             return
-        await self._app(scope, limit_body(receive, seconds=self._body_seconds), answer)
+        body = Body(receive, budget=self._budget, seconds=self._body_seconds)
+        try:
+            await self._app(scope, body, answer)
+        finally:
+            body.close()
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         if not self._policy.local:

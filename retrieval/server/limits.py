@@ -19,9 +19,10 @@ __all__ = [
     "MAX_BODY_BYTES",
     "MAX_DEPTH",
     "MAX_K",
+    "Body",
+    "Budget",
     "Gate",
     "RequestError",
-    "limit_body",
     "read_json",
 ]
 
@@ -30,6 +31,8 @@ T = TypeVar("T")
 MAX_BATCH = 64
 """Queries, texts or files of one request."""
 MAX_BODY_BYTES = 20 << 20
+MAX_BODIES_BYTES = 256 << 20
+"""Of all requests together."""
 MAX_JSON_LEVELS = 64
 BODY_SECONDS = 30.0
 """The longest a body may take to arrive."""
@@ -106,34 +109,74 @@ def _bad_json(why: str) -> RequestError:
     return RequestError(f"the body is not JSON: {why}", code="bad_json", status=400)
 
 
-def limit_body(
-    receive: Receive, *, seconds: float = BODY_SECONDS, limit_bytes: int = MAX_BODY_BYTES
-) -> Receive:
-    """Wrap what gives the body: it ends with an error when it is too large or too slow."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    n_bytes = 0
-    complete = False
+class Budget:
+    """The bytes of all bodies that are being read or worked on at one time."""
 
-    async def limited() -> Message:
-        nonlocal n_bytes, complete
-        if complete:
-            return await receive()
+    def __init__(self, limit_bytes: int = MAX_BODIES_BYTES) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+
+
+class Body:
+    """Gives a request's body; ends it with an error when it is too large or too slow.
+
+    Args:
+        receive: of the request.
+        budget: shared by all requests.
+        seconds: the longest the body may take to arrive.
+        limit_bytes: the most it may have.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        budget: Budget,
+        seconds: float = BODY_SECONDS,
+        limit_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._receive = receive
+        self._budget = budget
+        self._seconds = seconds
+        self._limit_bytes = limit_bytes
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._n_bytes = 0
+        self._is_complete = False
+
+    async def __call__(self) -> Message:
+        """Receive the next piece.
+
+        Raises:
+            RequestError: `body_timeout` (408), or `body_too_large` (413).
+            BusyError: too much is being received from all together.
+        """
+        if self._is_complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
         except TimeoutError as error:
             raise RequestError(
-                f"the body took longer than {seconds:g} s; send it faster or less of it",
+                f"the body took longer than {self._seconds:g} s; send it faster or less of it",
                 code="body_timeout",
                 status=408,
             ) from error
-        n_bytes += len(message.get("body", b""))
-        complete = not message.get("more_body", False)
-        if n_bytes > limit_bytes:
-            raise too_large()
+        self._hold(len(message.get("body", b"")))
+        self._is_complete = not message.get("more_body", False)
         return message
 
-    return limited
+    def _hold(self, n_bytes: int) -> None:
+        self._n_bytes += n_bytes
+        self._budget.held_bytes += n_bytes
+        if self._n_bytes > self._limit_bytes:
+            raise too_large()
+        if self._budget.held_bytes > self._budget.limit_bytes:
+            raise BusyError("the server is receiving too much at once; ask again in a moment")
+
+    def close(self) -> None:
+        """Give back what was held."""
+        self._budget.held_bytes -= self._n_bytes
+        self._n_bytes = 0
 
 
 def too_large() -> RequestError:

@@ -10,10 +10,12 @@ from threading import Event, Thread
 
 import pytest
 from httpx import Response
-from served import Served, ask, head, talk
+from served import HERE, Served, ask, check_error, head, talk
+from starlette.testclient import TestClient
 
 from retrieval.errors import BusyError
-from retrieval.server.limits import Gate, RequestError
+from retrieval.server.auth import Boundary, make_policy
+from retrieval.server.limits import Budget, Gate, RequestError
 
 
 def test_a_full_gate_sheds_at_once_and_says_when_to_come_back(
@@ -99,3 +101,14 @@ def test_a_client_that_hangs_up_leaves_nothing_behind(port: int, served: Served)
     assert served.state.searches.n_inside == 0
     asked = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
     assert talk(port, asked.encode()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_all_bodies_together_have_a_limit_and_give_back_what_they_held(served: Served) -> None:
+    budget = Budget(1000)
+    guarded = Boundary(served.app, policy=make_policy("127.0.0.1"), budget=budget)  # type: ignore[arg-type]
+    with TestClient(guarded, base_url=HERE) as client:
+        for _ in range(5):
+            assert ask(client, where=" " * 600).status_code == 200
+            assert budget.held_bytes == 0
+        check_error(ask(client, where=" " * 2000), 503, "busy")
+        assert budget.held_bytes == 0
