@@ -236,7 +236,9 @@ def classify_by_examples(
     by_path = {example.path: example.label for example in examples}
     learnt = _vectors(list(by_path), encoder=encoder, space=space, loader=loader, stored=stored,
                       failures=failures)  # fmt: skip
-    classes, truth = _classes([by_path[path] for path in learnt], n_folds=n_folds)
+    classes, truth = _classes(
+        [by_path[path] for path in learnt], n_folds=n_folds, failures=failures
+    )
     vectors = np.stack(list(learnt.values()))
     folds = k_folds(truth, k=n_folds, seed=seed)
     report = probe_report(vectors, labels=truth, n_classes=len(classes), folds=folds)
@@ -257,16 +259,19 @@ def classify_by_examples(
     )
 
 
-def _classes(labels: Sequence[str], *, n_folds: int) -> tuple[tuple[str, ...], Labels]:
+def _classes(
+    labels: Sequence[str], *, n_folds: int, failures: Sequence[Failure]
+) -> tuple[tuple[str, ...], Labels]:
     classes = tuple(sorted(set(labels)))
     truth = np.array([classes.index(label) for label in labels], dtype=np.int64)
     counts = np.bincount(truth, minlength=len(classes))
     if len(classes) < 2 or counts.min() < 2 or len(labels) < n_folds:
         few = classes[int(counts.argmin())] if classes else "(none)"
+        why = f"; the first that could not be used: {failures[0].reason}" if failures else ""
         raise UsageError(
             f"{len(labels)} usable files in {len(classes)} classes are too few for {n_folds} "
             f"folds (class {few!r} has {counts.min() if len(counts) else 0}); give two files or "
-            "more of two classes or more, and no more folds than files",
+            f"more of two classes or more, and no more folds than files{why}",
             code="too_few_examples",
         )
     return classes, truth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,7 +89,8 @@ def read_labels(table: Path) -> list[Label]:
         raise UsageError(f"{table} needs the columns path and label", code="bad_labels")
     base = table.parent.absolute()
     out = [
-        Label(str(base / row["path"]), row["label"].strip(), row.get("group") or None)
+        # The scan names files without `..`, and so must who looks them up.
+        Label(os.path.normpath(base / row["path"]), row["label"].strip(), row.get("group") or None)
         for row in rows
         if row["path"] and row["label"].strip()
     ]

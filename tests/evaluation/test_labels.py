@@ -74,3 +74,10 @@ def test_a_table_without_labels_or_classes_is_refused(
     with pytest.raises(UsageError) as raised:
         read_labels(tmp_path / "l.csv")
     assert raised.value.code == code
+
+
+def test_a_table_named_by_a_roundabout_path_names_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "l.csv").write_text("path,label\nsub/../a.png,x\nb.png,y\n")
+    labels = read_labels(tmp_path / "deep" / ".." / "l.csv")
+    assert [label.path for label in labels] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
