@@ -10,11 +10,12 @@ import ipaddress
 import json
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.errors import UsageError
+from retrieval.errors import BusyError, UsageError
 from retrieval.server.limits import (
     BODY_SECONDS,
     MAX_BODY_BYTES,
@@ -115,6 +116,8 @@ class Boundary:
         policy: of the listener it stands behind.
         body_seconds: the longest a body may take to arrive.
         budget: of the bodies of all requests; one of its own when left out.
+        is_full: tells of a path whether the work behind it has no room; then a request is refused
+            before anything is made of it, so that refusing stays cheap when there are thousands.
     """
 
     def __init__(
@@ -124,10 +127,12 @@ class Boundary:
         policy: Policy,
         body_seconds: float = BODY_SECONDS,
         budget: Budget | None = None,
+        is_full: Callable[[str], bool] = lambda _path: False,
     ) -> None:
         self._app = app
         self._body_seconds = body_seconds
         self._budget = budget or Budget()
+        self._is_full = is_full
         self._policy = policy
         self._digest = hashlib.sha256(policy.token.encode()).digest()
 
@@ -148,7 +153,10 @@ class Boundary:
             return
         body = Body(receive, budget=self._budget, seconds=self._body_seconds)
         try:
-            await self._app(scope, body, answer)
+            if self._is_full(scope["path"]):
+                await _turn_away(body, answer, request_id)
+            else:
+                await self._app(scope, body, answer)
         finally:
             body.close()
 
@@ -281,14 +289,30 @@ def _marking(send: Send, request_id: str) -> Send:
     return marked
 
 
-async def _refuse(send: Send, error: RequestError, request_id: str, *, head: bool) -> None:
+async def _turn_away(body: Body, send: Send, request_id: str) -> None:
+    """Read the body, so that the connection can be used again, and say when to come back."""
+    try:
+        while (await body()).get("more_body"):
+            pass
+    except (RequestError, BusyError):
+        pass  # too large or too slow as well
+    error = RequestError("the server is busy; ask again in a moment", code="busy", status=503)
+    await _refuse(send, error, request_id, head=False, keep=True)
+
+
+async def _refuse(
+    send: Send, error: RequestError, request_id: str, *, head: bool, keep: bool = False
+) -> None:
     told = {"code": error.code, "message": str(error), "request_id": request_id}
     body = json.dumps(told).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
     ]
+    if not keep:
+        headers.append((b"connection", b"close"))
+    if error.status == 503:
+        headers.append((b"retry-after", b"1"))
     if error.status == 401:
         headers.append((b"www-authenticate", b'Basic realm="crossfind", charset="UTF-8"'))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})

@@ -207,6 +207,11 @@ class Gate:
         self.n_inside = 0
         self.n_shed = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether nothing more is let in."""
+        return self.n_inside >= self._limit
+
     async def run(self, work: Callable[[], T], *, receive: Receive | None = None) -> T:
         """Do a piece of work in a thread.
 
@@ -220,7 +225,7 @@ class Gate:
             BusyError: too many are inside.
             RequestError: it took too long (`timeout`), or nobody waits any more (`gone`).
         """
-        if self.n_inside >= self._limit:
+        if self.is_full:
             self.n_shed += 1
             raise BusyError(f"the server is busy ({self.name}); ask again in a moment")
         loop = asyncio.get_running_loop()

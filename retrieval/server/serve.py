@@ -73,10 +73,12 @@ def serve(
     local = _listen_local(engine)
     try:
         app = make_app(state)
-        servers = [uvicorn_server(Boundary(app, policy=policy))]
+        servers = [uvicorn_server(Boundary(app, policy=policy, is_full=state.turns_away))]
         sockets = [listener]
         if local is not None:
-            servers.append(uvicorn_server(Boundary(app, policy=Policy(local=True))))
+            servers.append(
+                uvicorn_server(Boundary(app, policy=Policy(local=True), is_full=state.turns_away))
+            )
             sockets.append(local)
         state.start()
         on_start(f"http://{host}:{port}")

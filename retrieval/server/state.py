@@ -171,6 +171,12 @@ class State:
             condition = parse_where(where, columns=columns) if where.strip() else None
             return reader.facets(condition)
 
+    def turns_away(self, path: str) -> bool:
+        """Tell whether a request for a path would find its gate full; counts those that do."""
+        full = self.searches.is_full and path in ("/v1/search", "/v1/embeddings")
+        self.searches.n_shed += full
+        return full
+
     async def search_gate(self, work: Callable[[], T], receive: Receive) -> T:
         """Run a search behind its gate once the model is warm."""
         if not self.is_ready:

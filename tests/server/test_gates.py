@@ -45,6 +45,8 @@ def test_a_full_gate_sheds_at_once_and_says_when_to_come_back(
             thread.join()
     assert [answer.status_code for answer in shed] == [503] * len(shed)
     assert {answer.headers["retry-after"] for answer in shed} == {"1"}
+    assert {answer.json()["code"] for answer in shed} == {"busy"}
+    assert served.state.searches.n_shed >= 40
     assert sum(answer.status_code == 200 for answer in answers) >= n_inside
     assert served.state.searches.n_inside == 0
 

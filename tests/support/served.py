@@ -39,7 +39,12 @@ class Served:
 
     def client(self, *, policy: Policy | None = None, base_url: str = HERE) -> TestClient:
         """Ask it through a boundary."""
-        guarded = Boundary(self.app, policy=policy or make_policy("127.0.0.1"), body_seconds=1.0)  # type: ignore[arg-type]
+        guarded = Boundary(
+            self.app,  # type: ignore[arg-type]
+            policy=policy or make_policy("127.0.0.1"),
+            body_seconds=1.0,
+            is_full=self.state.turns_away,
+        )
         return TestClient(guarded, base_url=base_url, raise_server_exceptions=False)
 
     def id_of(self, name: str) -> int:
