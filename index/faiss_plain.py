@@ -215,8 +215,6 @@ class IvfKind(TrainedKind):
             _, probed = self.core.quantizer.search(queries, n_probes)
             self.lists.prove(probed)
         found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
-        if self.lists is not None:
-            self.lists.note_read(n_probes * len(queries))
         return found
 
     def needed(

@@ -14,9 +14,6 @@ from index.container import Blocks, MappedFile, damaged
 from index.faiss_kinds import Core, import_faiss
 from index.types import Ids
 
-RELEASED_AFTER = 0.08
-"""Share of the file that searches read before its pages are given back to the system."""
-
 
 class MappedLists:
     """The lists of one file.
@@ -32,7 +29,6 @@ class MappedLists:
         self._bytes = np.frombuffer(file.body, np.uint8)
         self._proven = np.zeros(0, np.bool_)
         self._lists_of: Ids = np.zeros(0, np.int64)
-        self._list_bytes = self._n_read_bytes = 0
         self._core: Core = None
         self.all_proven = False
 
@@ -57,7 +53,6 @@ class MappedLists:
         if list_sizes_crc(core) != sizes_crc:
             raise damaged(self._file.path, "the lengths of its lists differ from what was written")
         self._core, self._proven = core, np.zeros(core.nlist, np.bool_)
-        self._list_bytes = lists.code_size * max(1, core.ntotal // core.nlist)
         if core.ntotal:
             ways = core.direct_map.array
             self._lists_of = faiss.rev_swig_ptr(ways.data(), ways.size())
@@ -72,13 +67,6 @@ class MappedLists:
         """Tell which lists hold the rows at some positions, int64 [P]."""
         held: Ids = self._lists_of[positions] >> 32  # as faiss packs list and offset (DirectMap.h)
         return held
-
-    def note_read(self, n_lists: int) -> None:
-        """Take note that lists were read; from time to time their pages are given back."""
-        self._n_read_bytes += n_lists * self._list_bytes
-        if self._n_read_bytes > RELEASED_AFTER * len(self._bytes):
-            self._n_read_bytes = 0
-            self._file.release()
 
     def prove(self, numbers: Ids) -> None:
         """Prove lists; int64 of any shape, -1 for none.

@@ -48,6 +48,7 @@ _SEGMENT_ROWS = 262_144
 
 
 OnPlan = Callable[[Space, Plan], None]
+EncodeBank = Callable[[Space], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def build(
     force: bool = False,
     wishes: Wishes = DEFAULT_WISHES,
     on_plan: OnPlan | None = None,
+    bank: EncodeBank | None = None,
 ) -> list[BuildReport]:
     """Build the index of every space of a store whose writer lock is held.
 
@@ -136,6 +138,7 @@ def build(
         force: build also where the newest index already holds everything.
         wishes: what the indexes should be.
         on_plan: told each plan before it is carried out.
+        bank: encodes everyday searches, to tune with where a store holds too few texts.
 
     Returns:
         One report per space; a space whose index is current is built only if `force`.
@@ -148,7 +151,7 @@ def build(
     with catalog.reading() as reader:
         snapshot = reader.snapshot()
     merges = wishes.compact or _should_merge(snapshot)
-    job = _Job(catalog, store, snapshot, wishes, merges=merges, on_plan=on_plan)
+    job = _Job(catalog, store, snapshot, wishes, merges=merges, on_plan=on_plan, bank=bank)
     reports = [
         job.build_space(space)
         for space in snapshot.spaces
@@ -189,9 +192,10 @@ class _Job:
         *,
         merges: bool,
         on_plan: OnPlan | None,
+        bank: EncodeBank | None,
     ) -> None:
         self._catalog, self._store, self._snapshot = catalog, store, snapshot
-        self._wishes, self._merges, self._on_plan = wishes, merges, on_plan
+        self._wishes, self._merges, self._on_plan, self._bank = wishes, merges, on_plan, bank
         self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
 
     def build_space(self, space: Space) -> BuildReport:
@@ -281,14 +285,18 @@ class _Job:
         with self._catalog.reading() as reader:
             all_ids = {m: reader.part_ids(part_modalities=(m,)) for m in MODALITIES}
         ids: dict[str, Ids] = {str(m): some for m, some in all_ids.items() if len(some)}
+        queries = [
+            Queries(modality, f"stored {_PLURAL[modality]}", *_stored(sources, some, space.dim))
+            for modality, some in ids.items()
+            if len(some) >= LEAST_QUERIES
+        ]
+        if self._bank is not None and all(entry.modality != "text" for entry in queries):
+            texts = self._bank(space)
+            queries.append(Queries("text", "everyday searches", texts, np.full(len(texts), -1)))
         return tune_index(
             built,
             sources=sources,
-            queries=[
-                Queries(modality, f"stored {_PLURAL[modality]}", *_stored(sources, some, space.dim))
-                for modality, some in ids.items()
-                if len(some) >= LEAST_QUERIES
-            ],
+            queries=queries,
             own=sample_rows(sources, N_QUERIES, dim=space.dim, seed=1),
             items=ids,
             target=self._wishes.recall,

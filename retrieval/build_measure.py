@@ -187,7 +187,9 @@ def _without_itself(found: Neighbors, ids: Ids) -> Neighbors:
     for row, own in enumerate(ids):
         others = np.flatnonzero(found.ids[row] != own)[:K]
         kept_ids[row], kept_scores[row] = found.ids[row, others], found.scores[row, others]
-    counts = np.minimum(found.counts - (1 if len(ids) else 0), K)
+    here = np.arange(found.ids.shape[1]) < found.counts[:, None]
+    n_own = ((found.ids == ids[:, None]) & here).any(axis=1) if len(ids) else 0
+    counts = np.minimum(found.counts - n_own, K)
     return Neighbors(kept_ids, kept_scores, counts)
 
 

@@ -21,7 +21,7 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.micro_batch import MicroBatchEncoder
 from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
-from retrieval.engine_open import locate, open_catalog, open_own_encoder, other_model
+from retrieval.engine_open import encode_bank, locate, open_catalog, open_own_encoder, other_model
 from retrieval.engine_warm import warm
 from retrieval.errors import ModelError
 from retrieval.garbage import collect_garbage
@@ -170,8 +170,9 @@ class Engine:
         """Build the index of each space from its segments; see `retrieval.build.build`."""
         with self.store.lock():
             return build(
-                catalog=self._catalog, store=self.store, force=force, wishes=wishes, on_plan=on_plan
-            )
+                catalog=self._catalog, store=self.store, force=force, wishes=wishes,
+                on_plan=on_plan, bank=lambda space: encode_bank(self.encoder, space),
+            )  # fmt: skip
 
     def add_columns(self, table: str | os.PathLike[str]) -> ColumnsReport:
         """Give items columns of the user's own; see `retrieval.columns.add_columns`."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from index.types import Vectors
 from retrieval.catalog.store import Catalog
 from retrieval.config import Settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import ModelError, NotFoundError
+from retrieval.query.bank import TEXTS
 from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
+from retrieval.types import Space
 
 
 def locate(explicit: str, *, create: bool) -> Store:
@@ -29,6 +34,14 @@ def open_catalog(store: Store, *, url: str) -> Catalog:
             if not any(store.segments.iterdir()) and not store.catalog_path.exists():
                 Catalog.create(store.catalog_path, uuid=store.uuid, tmp=store.tmp)
     return Catalog.open(store.catalog_path, uuid=store.uuid, url=url, create=bool(url))
+
+
+def encode_bank(encoder: Encoder, space: Space) -> Vectors:
+    """Encode the bank of everyday searches, float32 [B, D]; none where texts have no vectors."""
+    if "text" not in space.modalities:
+        return np.zeros((0, space.dim), np.float32)
+    vectors = encoder.encode(list(TEXTS), modality="text", space=space)
+    return np.ascontiguousarray(vectors[vectors.any(axis=1)])
 
 
 def open_own_encoder(name: str, *, catalog: Catalog, settings: Settings) -> Encoder:

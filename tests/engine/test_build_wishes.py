@@ -93,3 +93,20 @@ def test_the_command_line_explains_a_plan_and_shows_what_was_measured(store):
     assert refused.code == 2
     assert "subtracts a mean" in refused.err
     assert crossfind(*arguments[:-1], "--memory", "much", cwd=store).code == 2
+
+
+def test_a_store_without_texts_is_tuned_with_everyday_searches(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(260):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    with Engine.open(tmp_path / "store", create=True, model="fake") as engine:
+        engine.add(*tmp_path.glob("*.png"))
+        (report,) = engine.build(force=True, wishes=Wishes(factory="IVF4,SQ8", recall=0.9))
+    asked = {(m.queries, m.items, m.source) for m in report.measured}
+    assert ("text", "any", "everyday searches") in asked
+    assert ("text", "image", "everyday searches") in asked
+    assert ("image", "any", "stored pictures") in asked
+    assert all(0 <= m.recall <= 1 and m.n_queries >= 32 for m in report.measured)
