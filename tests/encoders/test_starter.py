@@ -97,8 +97,10 @@ def test_sounds_do_not_depend_on_their_batch_nor_on_level(encoder):
     long = rng.normal(0, 0.1, 5 * 44_100).astype(np.float32)
     short = np.sin(np.arange(8_000) * 0.05).astype(np.float32) * 0.3
     both = encoder.encode([long, short], modality="audio")
+    assert np.array_equal(both[1], encoder.encode([short], modality="audio")[0])
     quiet = encoder.encode([short * np.float32(0.1)], modality="audio")[0]
-    np.testing.assert_allclose(both[1], quiet, atol=2e-3)
+    # Rounding on the way to one level can tip an int8 step of the networks.
+    assert both[1] @ quiet > 0.999
 
 
 def test_silence_gives_a_zero_row(encoder):

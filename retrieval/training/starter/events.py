@@ -18,7 +18,8 @@ N_CLASSES = 527
 # Log mel power is about -6 with a spread of 4 over the training sounds. Digital silence is -36:
 # far outside what the first layer could tell apart from a quiet room, so it ends at the floor.
 _CENTRE, _SPREAD, _FLOOR = -6.0, 4.0, -20.0
-_CROP, _STRIDE = 128, 8  # frames of the mel a step sees of a scene; mel frames per judged frame
+_STRIDE = 8  # mel frames per judged frame
+_GRU_LEVEL = 0.2
 _N_DIRECTIONS = 192
 
 
@@ -38,7 +39,10 @@ class Judged:
 
 
 def make_network() -> torch.nn.Module:
-    """Build the student: mel float32 [N, T, 64] -> log-odds float32 [N, ceil(T / 8), 527]."""
+    """Build the student: mel float32 [N, T, 64] -> log-odds float32 [N, ceil(T / 8), 527].
+
+    Convolutions see a second and a half around each frame, a recurrent layer the rest.
+    """
     from torch import nn
 
     def block(n_in: int, n_out: int, kernel: Any, stride: Any, padding: Any) -> nn.Sequential:
@@ -65,13 +69,19 @@ def make_network() -> torch.nn.Module:
                 nn.BatchNorm1d(256),
                 nn.ReLU(),
             )
+            self.g = nn.GRU(256, 128, batch_first=True, bidirectional=True)
+            # Starts at nothing, so that weights learnt without memory are a start.
+            self.p = nn.Linear(256, 256, bias=False)
+            nn.init.zeros_(self.p.weight)
             self.o = nn.Conv1d(256, N_CLASSES, 1)
 
         def forward(self, mel: torch.Tensor) -> torch.Tensor:
             level = (mel.clamp(min=_FLOOR) - _CENTRE) / _SPREAD
             seen = self.f(level[:, None])[..., 0]
-            out: torch.Tensor = self.o(seen + self.t(seen)).transpose(1, 2)
-            return out
+            near = seen + self.t(seen)
+            far, _ = self.g(near.transpose(1, 2).float() * _GRU_LEVEL)
+            out: torch.Tensor = self.o(near + self.p(far.tanh()).transpose(1, 2))
+            return out.transpose(1, 2)
 
     return Network()
 
@@ -104,8 +114,8 @@ def train_events(
     """Teach the student the teachers' log-odds, frame by frame.
 
     The loss has three terms: squared errors along the main directions; the binary cross entropy to
-    the teachers' probabilities; squared errors of the scene's log probability. Scenes are cropped
-    in time and lose a band. Weights are averaged over the last steps.
+    the teachers' probabilities; squared errors of the scene's log probability. Some scenes lose a
+    band. Weights are averaged over the last steps.
 
     Args:
         judged: sets of scenes.
@@ -142,22 +152,20 @@ def train_events(
         loss.backward()  # type: ignore[no-untyped-call]
         warm = min(1.0, (step + 1) / 40)
         optimiser.step(learning_rate * warm * max(0.01, 1 - step / n_steps))
-        _average(mean, network, keep=min(0.99, (step + 1) / (step + 10)))
+        _average(mean, network, keep=min(0.985, (step + 1) / (step + 10)))
     return mean
 
 
 def _draw(judged: Sequence[Judged], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Crop scenes at random and hide a band of some: mel [B, 128, 64], log-odds [B, 16, 527]."""
+    """Draw scenes and hide a band of some: mel [B, 248, 64], log-odds [B, 31, 527]."""
     import torch
 
-    n_frames = _CROP // _STRIDE
     mels, targets = [], []
     for part in judged:
-        last = part.log_odds.shape[1] - n_frames
+        n_frames = part.log_odds.shape[1]
         for at in np.sort(rng.choice(len(part.mels), part.n_each_step, replace=False)):
-            first = int(rng.integers(0, last + 1))
-            mels.append(part.mels[at, first * _STRIDE : first * _STRIDE + _CROP])
-            targets.append(part.log_odds[at, first : first + n_frames])
+            mels.append(part.mels[at, : n_frames * _STRIDE])
+            targets.append(part.log_odds[at])
     mel = torch.from_numpy(np.stack(mels).astype(np.float32))
     if rng.random() < 0.4:
         low = int(rng.integers(0, 60))
@@ -209,9 +217,11 @@ class _Optimiser:
         import torch
 
         named = dict(network.named_parameters())
-        # The first layer has 24 rows and the depthwise one is no matrix.
+        # The first layer has 24 rows, the depthwise one is no matrix, the recurrent one is several.
         self._matrices = [
-            p for k, p in named.items() if p.ndim > 1 and len(p) > 24 and not k.startswith("t.0")
+            p
+            for k, p in named.items()
+            if p.ndim > 1 and len(p) > 24 and not k.startswith(("t.0", "g."))
         ]
         ids = {id(p) for p in self._matrices}
         self._others = [p for p in named.values() if id(p) not in ids]
