@@ -6,7 +6,7 @@
 | to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 25    |
 | to 80,000    | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 25 + rows     |
 | beyond       | IVF with 4 sqrt(n) lists of such codes            | dim / 4 + 33 + rows     |
-| no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 49            |
+| no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 65            |
 | no room yet  | IVF,SQfp16 whose lists stay in their file         | 33                      |
 | device gpu   | torch_exact, float16 on the GPU                   | 2 dim there, 25 here    |
 
@@ -240,7 +240,7 @@ def _rabitq(n: int, *, dim: int, recall: float) -> Plan:
         parameters,
         f"{reason}; 1-bit codes, as no larger ones fit, the best 64 per answer scored again "
         f"{_WHERE['mapped']}",
-        n * (-(-dim // 8) + 16 + 8 + ID_BYTES) + n_lists * 4 * dim,
+        n * (-(-dim // 8) + 32 + 8 + ID_BYTES) + n_lists * 4 * dim,
     )
 
 
