@@ -30,7 +30,7 @@ def unit(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def times(rows: Floats, matrix: Floats) -> Floats:
+def times(rows: Floats, matrix: Floats, *, n_rows: int = _ROWS) -> Floats:
     """Multiply so that a row's product does not depend on the rows beside it.
 
     BLAS picks its kernel, and with it the order of the sums, by the number of rows; a file's vector
@@ -39,6 +39,7 @@ def times(rows: Floats, matrix: Floats) -> Floats:
     Args:
         rows: float32 [N, F].
         matrix: float32 [F, D].
+        n_rows: of a block; large ones are faster for many rows, small ones for a few.
 
     Returns:
         float32 [N, D].
@@ -48,11 +49,11 @@ def times(rows: Floats, matrix: Floats) -> Floats:
         [[2.0], [2.0], [2.0]]
     """
     out = np.empty((len(rows), matrix.shape[1]), dtype=np.float32)
-    for start in range(0, len(rows), _ROWS):
-        block = np.zeros((_ROWS, rows.shape[1]), dtype=np.float32)
-        n_rows = len(rows[start : start + _ROWS])
-        block[:n_rows] = rows[start : start + _ROWS]
-        out[start : start + n_rows] = (block @ matrix)[:n_rows]
+    for start in range(0, len(rows), n_rows):
+        part = rows[start : start + n_rows]
+        block = np.zeros((n_rows, rows.shape[1]), dtype=np.float32)
+        block[: len(part)] = part
+        out[start : start + len(part)] = (block @ matrix)[: len(part)]
     return out
 
 
@@ -63,7 +64,9 @@ def gelu(x: Floats) -> Floats:
         >>> gelu(np.array([0.0, 10.0], np.float32)).round(3).tolist()
         [0.0, 10.0]
     """
-    return np.asarray(0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3))), np.float32)
+    # x * x * x, since numpy's power is ten times as slow.
+    inner = np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * (x * x * x)))
+    return np.asarray(np.float32(0.5) * x * (1 + inner), dtype=np.float32)
 
 
 class Head:

@@ -17,6 +17,7 @@ from retrieval.errors import ModelError
 _MAX_PIECES = 256
 _CHINESE = re.compile(r"[\u3400-\u9fff]+")
 _LONGEST_WORD = 6
+_ROWS = 64  # of a block of texts; see `times`
 
 Ids = npt.NDArray[np.int64]
 
@@ -107,8 +108,9 @@ class Readout:
             float32 [N, D], any length; zero rows stay zero.
         """
         turned = unit(means)
-        hidden = gelu(times(turned, self.inner) + self.bias)
-        vectors = times(turned, self.map) + times(hidden, self.outer)
+        both = np.concatenate([self.map, self.inner], axis=1)
+        plain, inner = np.split(times(turned, both, n_rows=_ROWS), [self.map.shape[1]], axis=1)
+        vectors = plain + times(gelu(inner + self.bias), self.outer, n_rows=_ROWS)
         return np.where(means.any(axis=1, keepdims=True), vectors, np.float32(0.0))
 
     @classmethod
