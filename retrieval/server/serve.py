@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -80,6 +81,8 @@ def serve(
                 uvicorn_server(Boundary(app, policy=Policy(local=True), is_full=state.turns_away))
             )
             sockets.append(local)
+        # Searches in many threads would keep the loop that answers waiting 5 ms for each turn.
+        sys.setswitchinterval(0.0005)
         state.start()
         on_start(f"http://{host}:{port}")
         asyncio.run(run_servers(servers, sockets))
