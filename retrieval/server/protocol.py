@@ -1,20 +1,22 @@
-"""HTTP/1.1 as uvicorn speaks it, and a limit on how long a request's head may take to arrive."""
+"""HTTP/1.1 as uvicorn speaks it, with limits on how long and how large a request's head may be."""
 
 from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["HEAD_SECONDS", "PatientProtocol"]
 
 HEAD_SECONDS = 10.0
+HEAD_BYTES = 64 << 10
 
 
-class PatientProtocol(H11Protocol):
+class PatientProtocol(HttpToolsProtocol):
     """Hang up on who opens a connection, or begins a request, and does not go on."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _n_head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -25,9 +27,13 @@ class PatientProtocol(H11Protocol):
         """Stop the clock once a whole head is there; let it run on while one drips in."""
         super().data_received(data)
         if self._is_busy():
+            self._n_head_bytes = 0
             self._disarm()
-        else:
-            self._arm()
+            return
+        self._n_head_bytes += len(data)
+        if self._n_head_bytes > HEAD_BYTES:
+            self._hang_up()
+        self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the clock."""

@@ -176,3 +176,17 @@ def test_a_signal_stops_the_server_and_takes_its_socket_away(
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     assert not (root / "serve.sock").exists()
+
+
+def test_a_head_without_end_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+        raw.sendall(f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode())
+        n_sent = 0
+        try:
+            while n_sent < 8 << 20:
+                raw.sendall(b"X-More: " + b"x" * 8000 + b"\r\n")
+                n_sent += 8010
+            answer = raw.recv(100)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
