@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +25,9 @@ _ROWS_PER_CODE = 1 / 28
 _ROWS_PER_CANDIDATE = 2.5
 _FEW_QUERIES = 4  # up to here reading rows in place beats copying them together for BLAS
 _GATHERED_ROWS = 16_384
+# Of ef_search, wanted candidates that a walk must keep: at 64 and 10 % it then finds .99, as
+# without filter.
+_OF_THE_WALK = 0.3
 _LIKELY = 1.5  # times the candidates that would hold k wanted ones on average
 
 Best = Callable[[Vectors, Ids, int], Neighbors]
@@ -52,8 +56,7 @@ class FaissNominator(Nominator):
         self._back = back
         self._table = table
         self._wanted = wanted
-        self._positions = np.flatnonzero(wanted)
-        self._share = len(self._positions) / table.n_live
+        self._share = int(np.count_nonzero(wanted)) / table.n_live
         self._best = best
         self._parameters = parameters
         if "n_probes" in back.efforts():
@@ -61,11 +64,18 @@ class FaissNominator(Nominator):
             self._n_probes: int = min(round(n_probes), _n_lists(back))
             self._parameters = replace(parameters, n_probes=self._n_probes)
 
+    @property
+    def _ef_search(self) -> int:
+        return self._parameters.ef_search or self._back.number("ef_search")
+
+    @cached_property
+    def _positions(self) -> Ids:
+        return np.flatnonzero(self._wanted)
+
     def n_candidates(self, k: int) -> int:
         least = _LIKELY * k / self._share
         if "ef_search" in self._back.efforts():
-            ef_search = self._parameters.ef_search or self._back.number("ef_search")
-            least = max(least, ef_search, 0.5 * ef_search / self._share)
+            least = max(least, _OF_THE_WALK * self._ef_search / self._share)
         if isinstance(self._back, CodedKind):
             least = max(least, self._n_scored(k) / self._share)
         return int(least) + SPARE
@@ -75,7 +85,7 @@ class FaissNominator(Nominator):
         if back.is_exact:
             return float("inf")  # comparing the wanted rows alone is the better way, always
         if "ef_search" in back.efforts():
-            return _ROWS_PER_STEP * n
+            return _ROWS_PER_STEP * max(n, self._ef_search)
         row = _ROWS_PER_CODE if isinstance(back, CodedKind) else 1.0
         if "n_probes" not in back.efforts():
             return row * self._table.n_positions + _ROWS_PER_CANDIDATE * n
