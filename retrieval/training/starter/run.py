@@ -96,8 +96,8 @@ class Plan:
     n_text_epochs: int = 8
     n_words: int = 8_000
     heads: tuple[image.HeadPlan, ...] = image.HEADS
-    n_scenes: int = 30_000
-    n_event_steps: int = 3_000
+    n_scenes: int = 18_000
+    n_event_steps: int = 4_000
     seed: int = 0
 
 
