@@ -100,7 +100,7 @@ def test_sounds_come_out_of_doom_archives_without_their_padding(tmp_path):
         assert (file.getframerate(), file.readframes(99)) == (11025, samples)
 
 
-def test_a_ninth_of_the_recordings_is_held_out():
+def test_one_in_eleven_recordings_is_held_out():
     kept = [sounds.for_validation(f"source/{n}.ogg") for n in range(4000)]
     assert abs(np.mean(kept) - (1 + 0.5) / 16) < 0.02
 

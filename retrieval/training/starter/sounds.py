@@ -131,7 +131,7 @@ def for_validation(key: str) -> bool:
         key: of the recording.
 
     Returns:
-        True for about one in nine: the md5 of the key starts with 1 (or 2 and an even digit).
+        True for about one in eleven: the md5 of the key starts with 1, or 2 and an even digit.
     """
     digest = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
     return digest[0] == "1" or (digest[0] == "2" and int(digest[1], 16) % 2 == 0)
