@@ -8,7 +8,7 @@ side of its own there, sqrt(softmax(24 cos(text, class name))). The two spaces h
 common (384 and 527 dims, other axes); the trained audio head is not used. They are joined with
 made-up captions and the mean of the shipped demo sounds, nothing else: no pair, no ESC-10 clip.
 
-Reported on ESC-10 (400 clips, 10 classes) and the demo set's pictures of the same concepts: before
+Reported on ESC-10 (10 classes) and the demo set's pictures of the same concepts: before
 joining (sounds cut to 384 dims: no relation), the sound model alone (it knows no pictures), joined,
 the directly trained starter, and chance.
 """
