@@ -45,7 +45,7 @@ MAKERS: dict[str, Callable[[], Index]] = {
         DIM, kind="ivf_rabitq", n_train=100, k_factor=64, n_lists=4, n_probes=4, n_bits=4
     ),
     "factory": lambda: FaissIndex(
-        DIM, kind="factory", factory="OPQ4_16,IVF4,SQ8,RFlat", n_train=256, n_probes=4
+        DIM, kind="factory", factory="RR16,IVF4,SQ8,RFlat", n_train=256, n_probes=4
     ),
     "factory-mapped": lambda: FaissIndex(
         DIM, kind="factory", factory="HNSW16_SQ8", n_train=256, ef_search=512, rows="mapped"
