@@ -96,7 +96,7 @@ class DerivedEntry:
         generation: it holds the vectors of every segment up to here.
         recall, recall_queries: measured against exact search, and with which queries.
         plan: why it is the kind it is, for people.
-        measured: what was measured of it, as JSON (see `retrieval.build_measure`); empty for nothing.
+        measured: what was measured, as JSON (see `retrieval.build_measure`); empty for nothing.
     """
 
     space_id: str

@@ -197,7 +197,7 @@ def run_demo(engine: DemoEngine, *, demo: Demo | None = None, k: int = 5) -> Dem
         >>> class Nothing:
         ...     def add(self, *paths): pass
         ...     def build(self): pass
-        ...     def search(self, query, *, k, modality): return []
+        ...     def search(self, query, *, k, modality, hybrid): return []
         >>> report = run_demo(Nothing())
         >>> report.passed, report.n_missed == len(report.answers)
         (False, True)

@@ -70,7 +70,7 @@ def test_a_backup_is_a_tar_with_the_files_and_no_others(saved: tuple[Path, Path]
 
 
 def test_backups_taken_while_a_writer_works_are_consistent(tmp_path: Path) -> None:
-    media = make_media(tmp_path / "media", n_files=60)
+    media = make_media(tmp_path / "media", n_files=25)
     with Engine.open(tmp_path / "store", create=True, model="fake") as engine:
         engine.add(media / "0000.png")
     ended = threading.Event()
@@ -86,7 +86,7 @@ def test_backups_taken_while_a_writer_works_are_consistent(tmp_path: Path) -> No
     writer.start()
     counts = []
     with Engine.open(tmp_path / "store") as engine:
-        while not ended.is_set() and len(counts) < 12:
+        while not ended.is_set() and len(counts) < 6:
             archive = tmp_path / f"{len(counts)}.tar"
             engine.backup(archive)
             restored = restore(archive, root=tmp_path / f"restored{len(counts)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from retrieval.errors import CrossfindError
 from tests.faults.oracle import acked, problems
 from tests.faults.subject import N_STEPS, OWN_EXIT, in_process, run
-from tests.faults.tracing import Place, count_calls, run_subject
+from tests.faults.tracing import QUICK, Place, count_calls, run_subject
 
 KILL, FULL, FAILING = "signal=KILL", "error=ENOSPC", "error=EIO"
 _ERRORS = {
@@ -60,7 +60,7 @@ def suffer(fault: Fault, *, place: Place, plant: str = "") -> list[str]:
     complete result when the same commands run again.
     """
     inject = f"inject={fault.call}:{fault.what}:when={fault.number}"
-    options = ("-e", f"trace={fault.call}", "-e", inject, "-o", os.devnull)
+    options = (*QUICK, "-e", f"trace={fault.call}", "-e", inject, "-o", os.devnull)
     done = run_subject(place, strace=options, plant=plant)
     return judge(place, exit_code=done.returncode, killed=fault.what == KILL, said=done.stderr)
 

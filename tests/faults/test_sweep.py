@@ -14,8 +14,8 @@ needs_strace = pytest.mark.skipif(not has_strace(), reason="strace is not here o
 
 @needs_strace
 def test_a_fault_at_a_few_system_calls_costs_nothing_acknowledged(tmp_path: Path) -> None:
-    met = list(sweep(tmp_path, share=0.005))
-    assert len(met) >= 6
+    met = list(sweep(tmp_path, share=0.0015))
+    assert len(met) >= 2
     assert [(str(fault), wrong) for fault, wrong in met if wrong] == []
 
 
