@@ -29,6 +29,9 @@ _PRAGMAS = (
 )
 
 
+_POOL_SIZE = 40
+
+
 def connect(url: str) -> sa.Engine:
     """Make the engine of a catalog.
 
@@ -60,7 +63,8 @@ def connect(url: str) -> sa.Engine:
             f"catalog URL names {backend}; crossfind keeps its catalog in sqlite or postgresql",
             code="bad_catalog_url",
         )
-    engine = sa.create_engine(parsed)
+    # A server reads in as many threads: a connection beyond the pool would be opened each time.
+    engine = sa.create_engine(parsed, pool_size=_POOL_SIZE)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
