@@ -142,8 +142,10 @@ def hashes_unchecked() -> None:
     opened = generation.open_segment
     generation.open_segment = lambda path, **_: opened(path, verify=False)
     from index import derived
+    from index.container import MappedFile
 
-    derived._verify_hash = lambda *_a, **_o: None
+    assert derived._self_test
+    MappedFile.verify_whole = lambda *_: None  # type: ignore[method-assign]
     derived._self_test = lambda *_a, **_o: None
 
 
