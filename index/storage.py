@@ -17,7 +17,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
@@ -103,8 +103,10 @@ def publish(target: Path, *, tmp: Path, write: Callable[[BinaryIO], None]) -> st
     except OSError as error:
         raise storage_error(error, doing=f"write {target}") from error
     finally:
-        # After the rename there is nothing here any more; before it, half a file of no use.
-        partial.unlink(missing_ok=True)
+        # After the rename there is nothing here any more; before it, half a file of no use, which
+        # the next writer deletes where this one cannot: it must not hide what went wrong.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return sink.sha256
 
 

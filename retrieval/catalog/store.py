@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -73,7 +73,8 @@ class Catalog:
         partial = tmp / f"{uuid4().hex}.sqlite"
         cls.open(partial, uuid=uuid, create=True).close()
         publish(path, tmp=tmp, write=lambda sink: _copy(partial, sink))
-        partial.unlink()
+        with suppress(OSError):  # the next writer deletes it where this one cannot
+            partial.unlink()
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
