@@ -186,11 +186,8 @@ def hash_file(path: Path) -> str:
         >>> len(hash_file(Path(__file__)))
         64
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise storage_error(error, doing=f"read {path}") from error
+    with storing(f"read {path}"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def storage_error(error: OSError, *, doing: str) -> StorageError:
@@ -215,6 +212,29 @@ def storage_error(error: OSError, *, doing: str) -> StorageError:
     else:
         advice, code = "check the disk, then run the same command again", "disk_error"
     return StorageError(f"could not {doing}: {said}; {advice}", code=code)
+
+
+@contextmanager
+def storing(doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into ours.
+
+    Args:
+        doing: verb and path, e.g. `write /store/a.seg`.
+
+    Raises:
+        StorageError: instead of an OSError, see `storage_error`.
+
+    Example:
+        >>> with storing("open the door"):
+        ...     raise OSError(errno.ENOSPC, "No space left")
+        Traceback (most recent call last):
+            ...
+        index.errors.StorageError: could not open the door: No space left; ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing=doing) from error
 
 
 class WriterLock:

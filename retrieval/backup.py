@@ -16,14 +16,14 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 from uuid import uuid4
 
 from index.segments import open_segment
-from index.storage import fsync_dir, hash_file, publish, storage_error
+from index.storage import fsync_dir, hash_file, publish, storing
 from retrieval.catalog.records import SegmentEntry
 from retrieval.catalog.store import Catalog
 from retrieval.errors import DamagedError, TooNewError, UsageError
@@ -141,15 +141,6 @@ def restore(archive: Path, *, root: Path) -> Store:
     return open_store(root)
 
 
-@contextmanager
-def storing(doing: str) -> Iterator[None]:
-    """Turn errors of the disk into ours."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, doing=doing) from error
-
-
 Source = tuple[_Member, IO[bytes]]
 
 
@@ -234,7 +225,7 @@ def _copy_members(archive: Path, members: list[_Member], *, into: Path) -> None:
 def _members(archive: Path, *, take: Callable[[_Member], BinaryIO | None]) -> Iterator[_Member]:
     """Read an archive front to back, compare every byte with the manifest, and hand it on."""
     try:
-        with tarfile.open(archive, mode="r:") as tar:
+        with storing(f"read {archive}"), tarfile.open(archive, mode="r:") as tar:
             entries = iter(tar)
             expected = _manifest(archive, tar, next(entries, None))
             for member in expected:
@@ -251,8 +242,6 @@ def _members(archive: Path, *, take: Callable[[_Member], BinaryIO | None]) -> It
                 raise _damaged(archive, f"it also holds {extra.name!r}")
     except tarfile.TarError as error:
         raise _damaged(archive, str(error)) from error
-    except OSError as error:
-        raise storage_error(error, doing=f"read {archive}") from error
 
 
 def _manifest(archive: Path, tar: tarfile.TarFile, entry: tarfile.TarInfo | None) -> list[_Member]:

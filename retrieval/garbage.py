@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from index.storage import storage_error
+from index.storage import storing
 from retrieval.catalog.store import Catalog
 from retrieval.store import BANK_KIND, Store
 
@@ -35,9 +35,7 @@ def collect_garbage(catalog: Catalog, *, store: Store) -> int:
             lasts = folder == store.derived and path.name.startswith(f"{BANK_KIND}-")
             if path.is_file() and path.name not in kept and not lasts:
                 _log.info("deleting %s: no generation names it", path.name)
-                try:
+                with storing(f"delete {path}"):
                     path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise storage_error(error, doing=f"delete {path}") from error
                 n_deleted += 1
     return n_deleted

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults.oracle import acked, problems
 from tests.faults.power import audit, lay_out, states
 from tests.faults.subject import N_STEPS
-from tests.faults.sweep import FAILING, FULL, Fault, judge, suffer
+from tests.faults.sweep import FAILING, FULL, Fault, inject, judge, suffer
 from tests.faults.tracing import Place, record, run_subject
 
 HUNTS = {
@@ -125,16 +125,10 @@ def _fsync(plant: str, place: Place) -> list[str]:
     n_before = 2 * 2 + 1  # FORMAT and the catalog, each with its directory; then the segment
     for number in range(n_before, n_before + 4):
         here = Place(place.folder / str(number)).start()
-        suffer_only(Fault("fsync", number, FAILING), here, plant)
+        inject(Fault("fsync", number, FAILING), place=here, plant=plant)
         if acked(here.acks) == N_STEPS:
             return [f"all steps acknowledged though fsync {number} failed"]
     return []
-
-
-def suffer_only(fault: Fault, place: Place, plant: str) -> None:
-    """Run the subject with one fault, without going on."""
-    inject = f"inject={fault.call}:{fault.what}:when={fault.number}"
-    run_subject(place, strace=("-e", f"trace={fault.call}", "-e", inject), plant=plant)
 
 
 def _full(plant: str, place: Place) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,20 @@ def plan(folder: Path, *, share: float = 1.0, seed: int = 8) -> list[Fault]:
     return faults if share >= 1 else sorted(rng.sample(faults, int(share * len(faults))), key=str)
 
 
+def inject(fault: Fault, *, place: Place, plant: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the subject with one fault."""
+    meets = f"inject={fault.call}:{fault.what}:when={fault.number}"
+    options = (*QUICK, "-e", f"trace={fault.call}", "-e", meets, "-o", os.devnull)
+    return run_subject(place, strace=options, plant=plant)
+
+
 def suffer(fault: Fault, *, place: Place, plant: str = "") -> list[str]:
     """Run the subject with one fault, then list what is wrong: right after, and once gone on.
 
     A store that met a fault must open with no repair, hold what was acknowledged, and give the
     complete result when the same commands run again.
     """
-    inject = f"inject={fault.call}:{fault.what}:when={fault.number}"
-    options = (*QUICK, "-e", f"trace={fault.call}", "-e", inject, "-o", os.devnull)
-    done = run_subject(place, strace=options, plant=plant)
+    done = inject(fault, place=place, plant=plant)
     return judge(place, exit_code=done.returncode, killed=fault.what == KILL, said=done.stderr)
 
 
