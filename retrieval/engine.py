@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from threading import Event, RLock
+from threading import Event
 from types import TracebackType
 
 from retrieval.add import AddReport, OnProgress, add
 from retrieval.backup import BackupReport, backup
 from retrieval.build import DEFAULT_WISHES, BuildReport, OnPlan, Wishes, build
-from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
 from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
-from retrieval.encoders.micro_batch import MicroBatchEncoder
 from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
-from retrieval.engine_open import encode_bank, locate, open_catalog, open_own_encoder, other_model
-from retrieval.engine_warm import warm
+from retrieval.engine_open import encode_bank, locate, open_catalog, other_model
+from retrieval.engine_serving import Serving
 from retrieval.errors import ModelError
 from retrieval.garbage import collect_garbage
-from retrieval.media import Loader, find_file
-from retrieval.media.cut import wide_spec
 from retrieval.migrate import MigrateReport, OnParts
-from retrieval.query.generation import Generation, follow, open_generation
 from retrieval.query.grammar import make_query
 from retrieval.query.search import search
 from retrieval.remove import remove, resolve_item
 from retrieval.status import Status, read_status
 from retrieval.store import Store
-from retrieval.types import Expression, Failure, Hit, Item, Loaded, MediaSpec
+from retrieval.types import Expression, Failure, Hit, Item
 from retrieval.verify import VerifyReport, verify
-
-# Decoded files that may wait while a batch is encoded: two batches of pictures.
-_LOOK_AHEAD = 128
 
 
 class Engine:
@@ -60,10 +49,7 @@ class Engine:
         self.store = store
         self._catalog = catalog
         self._settings = settings
-        self._model = model
-        self._generation: Generation | None = None
-        self._is_held = self._is_shared = False
-        self._guard = RLock()
+        self.serving = Serving(catalog=catalog, store=store, settings=settings, model=model)
 
     @classmethod
     def open(
@@ -96,7 +82,7 @@ class Engine:
         name = canonical_name(model) if model else None
         engine = cls(store=store, catalog=catalog, settings=settings, model=name)
         try:
-            engine._check_model()
+            engine._check_model(name)
         except ModelError:
             engine.close()
             raise
@@ -115,11 +101,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the catalog, end the decode workers, let the model go."""
-        for name in ("_loader", "encoder"):
-            held = self.__dict__.pop(name, None)
-            if held is not None:
-                held.close()
-        self._generation = None
+        self.serving.close()
         self._catalog.close()
 
     def add(
@@ -146,7 +128,7 @@ class Engine:
             StorageError: the disk is full or read-only.
         """
         roots = [Path(path).expanduser().absolute() for path in paths]
-        with self.store.lock(), self._new_loader(self._settings.workers) as loader:
+        with self.store.lock(), self.serving.new_loader(self._settings.workers) as loader:
             collect_garbage(self._catalog, store=self.store)
             return add(
                 roots,
@@ -220,14 +202,14 @@ class Engine:
             offset=offset,
             hybrid=hybrid,
         )  # fmt: skip
-        with self._reading() as (reader, generation):
+        with self.serving.reading() as (reader, generation):
             return search(
                 wanted,
                 reader=reader,
                 generation=generation,
                 encoder=self.encoder,
-                loader=self._loader,
-                load_wide=self._load_wide,
+                loader=self.serving.loader,
+                load_wide=self.serving.load_wide,
             )
 
     def similar(
@@ -255,7 +237,7 @@ class Engine:
 
     def status(self) -> Status:
         """Tell what the store holds and how it is searched."""
-        with self._reading() as (reader, generation):
+        with self.serving.reading() as (reader, generation):
             return read_status(self.store, reader=reader, generation=generation)
 
     def failures(self) -> list[Failure]:
@@ -308,7 +290,7 @@ class Engine:
 
         Call it before the first search; `reload` then shares each generation it opens.
         """
-        self._is_shared = True
+        self.serving.share()
 
     def reload(self) -> int:
         """Serve the newest generation, opened and warmed beside the one that serves till then.
@@ -319,80 +301,26 @@ class Engine:
         Returns:
             The generation that serves now.
         """
-        self._is_held = True
-        with self._catalog.reading() as reader:
-            number = reader.generation()
-            if self._generation is None or self._generation.number != number:
-                opened = open_generation(reader.snapshot(), self._generation, store=self.store)
-                warm(opened, reader=reader, encoder=self.encoder, loader=self._loader)
-                for space in opened.spaces.values() if self._is_shared else ():
-                    space.share()
-                with self._guard:
-                    self._generation = opened
-                    self._forget_other_model(reader)
-        return number
+        return self.serving.reload()
 
     @property
     def generation(self) -> int:
         """Number of the generation that the last search saw; 0 before the first."""
-        return self._generation.number if self._generation else 0
+        held = self.serving.generation
+        return held.number if held else 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """List what the last search found damaged, and what to do about it."""
-        return self._generation.warnings if self._generation else ()
+        held = self.serving.generation
+        return held.warnings if held else ()
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The store's model, opened on first use."""
-        opened = open_own_encoder(
-            self._model_name(), catalog=self._catalog, settings=self._settings
-        )
-        return MicroBatchEncoder(opened) if self._is_shared else opened
+        return self.serving.encoder
 
-    @cached_property
-    def _loader(self) -> Loader:
-        return self._new_loader(1)
-
-    def _load_wide(self, path: Path) -> Loaded:
-        with self._new_loader(1, spec=wide_spec(self.encoder.media)) as loader:
-            return loader.load(find_file(path))
-
-    def _new_loader(self, n_workers: int, *, spec: MediaSpec | None = None) -> Loader:
-        return Loader(
-            spec=spec or self.encoder.media,
-            n_workers=n_workers,
-            timeout_s=self._settings.decode_timeout_s,
-            memory_bytes=self._settings.decode_memory_bytes,
-            look_ahead=_LOOK_AHEAD,
-        )
-
-    @contextmanager
-    def _reading(self) -> Iterator[tuple[Reader, Generation]]:
-        """Open the newest generation; the one before is kept as long as it is the newest."""
-        with self._catalog.reading() as reader:
-            with self._guard:
-                generation = follow(
-                    self._generation, reader=reader, store=self.store, stays=self._is_held
-                )
-                if generation is not self._generation:
-                    self._generation = generation
-                    self._forget_other_model(reader)
-            yield reader, generation
-
-    def _forget_other_model(self, reader: Reader) -> None:
-        """Let the model go where a migration, perhaps of another process, has replaced it."""
-        serving = {(space.id, space.fingerprint) for space in reader.spaces()}
-        held = self.__dict__.get("encoder")
-        if held and serving and not serving & {(s.id, s.fingerprint) for s in held.spaces}:
-            for name in ("encoder", "_loader"):  # a search of another thread may still use them
-                self.__dict__.pop(name, None)
-
-    def _model_name(self) -> str:
-        with self._catalog.reading() as reader:
-            spaces = reader.spaces()
-        return spaces[0].model if spaces else self._model or self._settings.model
-
-    def _check_model(self) -> None:
-        if self._model is not None and self._model_name() != self._model:
-            raise other_model(self._model_name(), self._model)
+    def _check_model(self, wanted: str | None) -> None:
+        own = self.serving.model_name()
+        if wanted is not None and own != wanted:
+            raise other_model(own, wanted)

@@ -83,7 +83,7 @@ def measure(
 ) -> dict[str, object]:
     """Search every label, present or not, and compare."""
     report: dict[str, object] = {}
-    with engine._reading() as (reader, generation):
+    with engine.serving.reading() as (reader, generation):
         for centred in (False, True):
             pairs = frozenset(("text", part) for part in ("image", "audio")) if centred else None
             calibrator = Calibrator(
@@ -101,7 +101,7 @@ def measure(
                         reader=reader,
                         generation=generation,
                         encoder=engine.encoder,
-                        loader=engine._loader,
+                        loader=engine.serving.loader,
                         calibrator=calibrator,
                     )
                     right = stored[modality].get(label, set())

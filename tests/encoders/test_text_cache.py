@@ -68,7 +68,7 @@ def test_searching_twice_encodes_the_query_once(
     encoder = Counting()
     with Engine.open(tmp_path / "store", create=True, model="fake") as engine:
         engine.add(tmp_path / "a.txt")
-        monkeypatch.setitem(engine.__dict__, "encoder", encoder)
+        monkeypatch.setitem(engine.serving.__dict__, "encoder", encoder)
         query = "a query nobody asked before: 1b3c"
         first = engine.search(query)
         n_hits = TEXT_CACHE.n_hits

@@ -137,6 +137,6 @@ def test_any_sequence_of_changes_leaves_the_counts_of_the_catalog(
         elif step in ("build", "compact"):
             engine.build(force=True, wishes=Wishes(compact=step == "compact"))
         assert found(engine) == there
-        with engine._reading() as (reader, generation):
+        with engine.serving.reading() as (reader, generation):
             held = np.sort(np.concatenate([s.ids() for s in generation.spaces.values()]))
             assert held.tolist() == reader.part_ids().tolist()

@@ -125,7 +125,7 @@ def test_a_min_confidence_outside_its_limits_is_refused(engine: Engine, value: o
 
 
 def test_centring_ranks_by_the_query_less_the_mean_query(engine: Engine) -> None:
-    with engine._reading() as (reader, generation):
+    with engine.serving.reading() as (reader, generation):
         calibrator = Calibrator(
             reader=reader,
             generation=generation,
@@ -137,7 +137,7 @@ def test_centring_ranks_by_the_query_less_the_mean_query(engine: Engine) -> None
             reader=reader,
             generation=generation,
             encoder=engine.encoder,
-            loader=engine._loader,
+            loader=engine.serving.loader,
             calibrator=calibrator,
         )
     query = engine.encoder.encode(["red"], modality="text")[0]

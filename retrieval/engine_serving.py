@@ -1,0 +1,128 @@
+"""What answers now: the model, the loader of query files and the generation of the vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+
+from retrieval.catalog.read import Reader
+from retrieval.catalog.store import Catalog
+from retrieval.config import Settings
+from retrieval.encoders.base import Encoder
+from retrieval.encoders.micro_batch import MicroBatchEncoder
+from retrieval.engine_open import open_own_encoder
+from retrieval.engine_warm import warm
+from retrieval.media import Loader, find_file
+from retrieval.media.cut import wide_spec
+from retrieval.query.generation import Generation, follow, open_generation
+from retrieval.store import Store
+from retrieval.types import Loaded, MediaSpec
+
+# Decoded files that may wait while a batch is encoded: two batches of pictures.
+_LOOK_AHEAD = 128
+
+
+class Serving:
+    """Opens what searches need on first use, keeps it warm, and changes it as the store changes.
+
+    Args:
+        catalog, store, settings: of the store.
+        model: name of the model of a store without vectors; None takes that of the settings.
+    """
+
+    def __init__(
+        self, *, catalog: Catalog, store: Store, settings: Settings, model: str | None
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._settings = settings
+        self._model = model
+        self._is_held = self._is_shared = False
+        self._guard = RLock()
+        self.generation: Generation | None = None
+
+    def close(self) -> None:
+        """End the decode workers, let the model and the vectors go."""
+        for name in ("loader", "encoder"):
+            held = self.__dict__.pop(name, None)
+            if held is not None:
+                held.close()
+        self.generation = None
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The store's model, opened on first use."""
+        opened = open_own_encoder(self.model_name(), catalog=self._catalog, settings=self._settings)
+        return MicroBatchEncoder(opened) if self._is_shared else opened
+
+    @cached_property
+    def loader(self) -> Loader:
+        """The loader of query files, with one worker."""
+        return self.new_loader(1)
+
+    def load_wide(self, path: Path) -> Loaded:
+        """Load a query file in more detail than the model sees, to cut a part out of it."""
+        with self.new_loader(1, spec=wide_spec(self.encoder.media)) as loader:
+            return loader.load(find_file(path))
+
+    def new_loader(self, n_workers: int, *, spec: MediaSpec | None = None) -> Loader:
+        """Make a loader of the model's media, or of another spec."""
+        return Loader(
+            spec=spec or self.encoder.media,
+            n_workers=n_workers,
+            timeout_s=self._settings.decode_timeout_s,
+            memory_bytes=self._settings.decode_memory_bytes,
+            look_ahead=_LOOK_AHEAD,
+        )
+
+    def model_name(self) -> str:
+        """Read the name of the store's model, or of the one its first vectors will be of."""
+        with self._catalog.reading() as reader:
+            spaces = reader.spaces()
+        return spaces[0].model if spaces else self._model or self._settings.model
+
+    def share(self) -> None:
+        """Encode and search together what several threads look for at the same time."""
+        self._is_shared = True
+
+    def reload(self) -> int:
+        """Open and warm the newest generation beside the one that serves till then.
+
+        Returns:
+            The generation that serves now; from the first call on `reading` looks for no newer one.
+        """
+        self._is_held = True
+        with self._catalog.reading() as reader:
+            number = reader.generation()
+            if self.generation is None or self.generation.number != number:
+                opened = open_generation(reader.snapshot(), self.generation, store=self._store)
+                warm(opened, reader=reader, encoder=self.encoder, loader=self.loader)
+                for space in opened.spaces.values() if self._is_shared else ():
+                    space.share()
+                with self._guard:
+                    self._serve(opened, reader=reader)
+        return number
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Reader, Generation]]:
+        """Open the newest generation; the one before is kept as long as it is the newest."""
+        with self._catalog.reading() as reader:
+            with self._guard:
+                generation = follow(
+                    self.generation, reader=reader, store=self._store, stays=self._is_held
+                )
+                if generation is not self.generation:
+                    self._serve(generation, reader=reader)
+            yield reader, generation
+
+    def _serve(self, generation: Generation, *, reader: Reader) -> None:
+        """Change the generation, and let the model go where a migration has replaced it."""
+        self.generation = generation
+        serving = {(space.id, space.fingerprint) for space in reader.spaces()}
+        held = self.__dict__.get("encoder")
+        if held and serving and not serving & {(s.id, s.fingerprint) for s in held.spaces}:
+            for name in ("encoder", "loader"):  # a search of another thread may still use them
+                self.__dict__.pop(name, None)
