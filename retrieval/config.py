@@ -44,6 +44,19 @@ class Setting:
         return f"CROSSFIND_{self.name.upper()}"
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Put the home folder in the place of a leading `~`.
+
+    Args:
+        path: `~name` stays as it is where nobody is called so: a file may have any name.
+
+    Example:
+        >>> expand_home("~no such user/a.png").as_posix()
+        '~no such user/a.png'
+    """
+    return Path(path if "\0" in os.fspath(path) else os.path.expanduser(path))
+
+
 def _cores() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from index.types import Vectors
 from retrieval.catalog.store import Catalog
-from retrieval.config import Settings
+from retrieval.config import Settings, expand_home
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import ModelError, NotFoundError
@@ -24,7 +24,7 @@ def locate(explicit: str, *, create: bool) -> Store:
     except NotFoundError:
         if not create:
             raise
-    return create_store(Path(explicit or STORE_NAME).expanduser().absolute())
+    return create_store(expand_home(explicit or STORE_NAME).absolute())
 
 
 def open_catalog(store: Store, *, url: str) -> Catalog:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
+from retrieval.config import expand_home
 from retrieval.errors import NotFoundError, UsageError
 
 Target = str | os.PathLike[str] | int
@@ -70,4 +70,4 @@ def _paths(target: Target, reader: Reader) -> list[str]:
 
 
 def _absolute(target: str | os.PathLike[str]) -> str:
-    return str(Path(target).expanduser().absolute())
+    return str(expand_home(target).absolute())

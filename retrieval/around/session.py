@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.config import Settings
+from retrieval.config import Settings, expand_home
 from retrieval.contents import stored_vectors
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
@@ -87,5 +86,5 @@ def find_paths(roots: Sequence[str]) -> tuple[list[str], list[Failure]]:
         ['a.txt']
     """
     skipped: list[Failure] = []
-    wanted = [Path(root).expanduser().absolute() for root in roots]
+    wanted = [expand_home(root).absolute() for root in roots]
     return [found.path for found in scan(wanted, on_skip=skipped.append)], skipped

@@ -9,7 +9,7 @@ import click
 from retrieval.around.clip import cut_clip
 from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import escape, print_json, say
-from retrieval.config import load_settings
+from retrieval.config import expand_home, load_settings
 from retrieval.engine import Engine
 from retrieval.errors import NotFoundError
 from retrieval.query.grammar import read_target
@@ -42,7 +42,7 @@ def command(
 def _path(source: str, store: str | None) -> Path:
     target = read_target(source)
     if isinstance(target, str):
-        return Path(target).expanduser()
+        return expand_home(target)
     with Engine.open(settings=load_settings({"store": store})) as engine:
         item = engine.item(target)
     if item is None:

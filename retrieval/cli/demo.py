@@ -9,7 +9,7 @@ import click
 
 from retrieval.cli.options import json_option
 from retrieval.cli.output import escape, print_json, say, short_path
-from retrieval.config import load_settings
+from retrieval.config import expand_home, load_settings
 from retrieval.demo.run import DemoAnswer, DemoReport, load_demo, run_demo
 from retrieval.demo.sheet import SheetSearch, write_sheet
 from retrieval.engine import Engine
@@ -32,7 +32,7 @@ def command(out: str, as_json: bool) -> None:
     \b
     crossfind demo
     """
-    folder = Path(out).expanduser().absolute()
+    folder = expand_home(out).absolute()
     say(f"adding {len(load_demo().items)} pictures, sounds and texts to {short_path(out)}")
     settings = load_settings({"model": "starter", "store": str(folder / ".crossfind")})
     with Engine.open(create=True, settings=settings) as engine:

@@ -11,7 +11,7 @@ import click
 
 from retrieval.cli.options import json_option, models_dir_option
 from retrieval.cli.output import escape, plural, print_json, say
-from retrieval.config import Settings, load_settings
+from retrieval.config import Settings, expand_home, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
 from retrieval.exchange.bring import import_clip_retrieval, import_export, is_clip_retrieval
@@ -42,7 +42,7 @@ def command(source: Path, store: str, model: str | None, as_json: bool) -> None:
     crossfind import db.sqlite3 --store new --model open_clip:ViT-B-32-quickgelu/openai
     crossfind import shards/ --store new
     """
-    done = _bring(source, store=Path(store).expanduser().absolute(), model=model)
+    done = _bring(source, store=expand_home(store).absolute(), model=model)
     if as_json:
         print_json(done)
     else:

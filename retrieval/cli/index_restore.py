@@ -8,6 +8,7 @@ import click
 
 from retrieval.cli.options import store_option
 from retrieval.cli.output import escape, say
+from retrieval.config import expand_home
 
 
 @click.command()
@@ -26,6 +27,6 @@ def command(archive: str, store: str | None) -> None:
     from retrieval.backup import restore
     from retrieval.store import STORE_NAME
 
-    root = Path(store or STORE_NAME).expanduser().absolute()
+    root = expand_home(store or STORE_NAME).absolute()
     restored = restore(Path(archive), root=root)
     say(f"restored {escape(str(restored.root))}; for fast search run: crossfind index rebuild")

@@ -8,7 +8,7 @@ import click
 
 from retrieval.cli.options import models_dir_option, store_option
 from retrieval.cli.output import say
-from retrieval.config import load_settings
+from retrieval.config import expand_home, load_settings
 from retrieval.engine import Engine
 
 
@@ -55,7 +55,7 @@ def command(
     address = Address(host, port, settings.token, names)
     options = Options(
         read_only=read_only,
-        uploads=uploads and uploads.expanduser().absolute(),
+        uploads=uploads and expand_home(uploads).absolute(),
         web=web,
         batching=not no_batching,
     )

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from index.types import Vectors
+from retrieval.config import expand_home
 from retrieval.errors import BusyError, CrossfindError, NotFoundError, UsageError
 from retrieval.query.expression import terms
 from retrieval.query.json_form import expression_to_json
@@ -153,7 +154,7 @@ def _written(query: Value, files: dict[str, Path]) -> object:
 
 def _named(path: Path, files: dict[str, Path]) -> str:
     name = f"file{len(files)}"
-    files[name] = path.expanduser()
+    files[name] = expand_home(path)
     return name
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.config import expand_home
 from retrieval.encoders.base import Encoder, Vectors
 from retrieval.encoders.joined_file import SUFFIX, JoinedFile, read_joined_file
 from retrieval.encoders.model_folder import folder_name
@@ -123,7 +124,7 @@ def joined_path(name: str, *, models_dir: Path) -> Path:
     """
     bare = name.removeprefix(PREFIX)
     if bare.endswith(SUFFIX):
-        return Path(bare).expanduser().absolute()
+        return expand_home(bare).absolute()
     return models_dir / f"{folder_name(bare)}{SUFFIX}"
 
 

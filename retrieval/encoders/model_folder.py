@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from index.storage import hash_file, publish
-from retrieval.config import load_settings
+from retrieval.config import expand_home, load_settings
 from retrieval.errors import ModelError
 from retrieval.types import Modality, Space
 
@@ -199,7 +199,7 @@ def models_folder(explicit: str | os.PathLike[str] | None = None) -> Path:
     """
     named = os.fspath(explicit) if explicit else load_settings().models_dir
     if named:
-        return Path(named).expanduser().absolute()
+        return expand_home(named).absolute()
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "crossfind" / "models"
 

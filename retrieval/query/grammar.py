@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from retrieval.config import expand_home
 from retrieval.errors import UsageError
 from retrieval.query.expression import check_size, refine, write
 from retrieval.query.parse import looks_composed, parse
@@ -79,7 +80,7 @@ def _value(value: object) -> tuple[str, Literal["text", "file", "item", "compose
         check_size(value)
         return write(value), "composed"
     if isinstance(value, Path):
-        return str(value.expanduser().absolute()), "file"
+        return str(expand_home(value).absolute()), "file"
     if isinstance(value, int):
         return str(value), "item"
     if not isinstance(value, str):

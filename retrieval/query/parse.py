@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from pathlib import Path
 
+from retrieval.config import expand_home
 from retrieval.errors import UsageError
 from retrieval.query.expression import check_size
 from retrieval.types import Either, Every, Expression, Sum, Term
@@ -251,7 +251,7 @@ class _Reader:
             self._at += 1
         if "\x00" in name:
             raise _error(column, "a path holds no NUL")
-        path = str(Path(name).expanduser().absolute())
+        path = str(expand_home(name).absolute())
         term = Term(path, kind="file")
         if crop is not None:
             return replace(term, crop=(crop[0], crop[1], crop[2], crop[3]))

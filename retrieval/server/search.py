@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 
+from retrieval.config import expand_home
 from retrieval.engine import Engine
 from retrieval.errors import UsageError
 from retrieval.query.expression import refine
@@ -156,7 +157,7 @@ class _Place:
         if name in self.files:
             return self.files[name]
         if self.local:
-            path = Path(name).expanduser()
+            path = expand_home(name)
             return path if self.folder is None else self.folder / path
         raise RequestError(
             f"the query names a file {Path(name).name[:80]!r} that was not sent along; send it as "

@@ -207,3 +207,10 @@ def test_a_composed_query_has_a_value_that_says_it() -> None:
     query = make_query(expression, k=3, modality=None)
     assert query.kind == "composed"
     assert parse(query.value) == query.expression == expression
+
+
+@pytest.mark.parametrize("name", ["./~nobody.jpg", "./~\x0f", "./~a~b/c.png", "./~root/a.png"])
+def test_a_tilde_in_a_files_name_is_no_home(name: str) -> None:
+    expression = parse(f"{name} + x")
+    assert isinstance(expression, Sum)
+    assert expression.parts[0][1] == Term(str(Path.cwd() / name[2:]), kind="file")
