@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
@@ -26,7 +26,7 @@ from retrieval.add_plan import (
     plan_skips,
     vanished_files,
 )
-from retrieval.catalog.read import chunks
+from retrieval.catalog.chunks import chunks
 from retrieval.catalog.records import FileRecord
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
@@ -129,7 +129,7 @@ def add(
     found = scan(roots, exclude=[store.root], on_skip=skipped.append)
     with run.counting(roots, store.root):
         loads = plan_loads(catalog, found, plan=run.plan)
-        with _closing_on(stop or Event(), loader):
+        with _closing_on(stop, loader) if stop else nullcontext():
             run.take_all(loader.load_many(loads), commit_s=commit_s)
         plan_skips(catalog, skipped, plan=run.plan)
         run.finish(vanished_files(catalog, roots) if prune else iter(()))
@@ -143,7 +143,7 @@ def _closing_on(stop: Event, loader: Loader) -> Iterator[None]:
 
     def watch() -> None:
         while not finished.is_set():
-            if stop.wait(0.2):
+            if stop.wait(0.05):
                 loader.close()
                 return
 

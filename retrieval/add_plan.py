@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.storage import hash_file
-from retrieval.catalog.read import Reader, chunks
+from retrieval.catalog.chunks import chunks
+from retrieval.catalog.read import Reader
 from retrieval.catalog.records import LOADER_VERSION, FileRecord, path_key
 from retrieval.catalog.store import Catalog
 from retrieval.errors import StorageError

@@ -20,7 +20,7 @@ import numpy as np
 from index.segments import open_segment
 from index.storage import failpoint
 from index.types import Ids
-from retrieval.catalog.read import chunks
+from retrieval.catalog.chunks import chunks
 from retrieval.catalog.spaces import resting_name
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder

@@ -3,195 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Literal, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from index.types import SegmentInfo
+from retrieval.catalog.chunks import chunks
 from retrieval.catalog.conditions import Condition
 from retrieval.catalog.fields import all_tags, first_items, values
 from retrieval.catalog.filters import to_sql
 from retrieval.catalog.ids import fetch_ids
 from retrieval.catalog.read_fields import FieldReader
-from retrieval.catalog.records import DerivedEntry, FileRecord, SegmentEntry, Snapshot, path_key
-from retrieval.catalog.schema import (
-    DerivedRow,
-    FileRow,
-    ItemRow,
-    PartRow,
-    SegmentRow,
-    SpaceRow,
-    StoreRow,
-    TombstoneRow,
-)
+from retrieval.catalog.read_files import FileReader
+from retrieval.catalog.read_store import StoreReader
+from retrieval.catalog.schema import FileRow, ItemRow, PartRow
 from retrieval.errors import NotFoundError
-from retrieval.types import Failure, Item, Modality, Part, Space
+from retrieval.types import Item, Modality, Part
 
-T = TypeVar("T")
-SpaceState = Literal["pending", "active", "kept"]
-"""Being filled, serving, or left from before the last migration."""
 Ids = npt.NDArray[np.int64]
 
-# Well under SQLite's limit of bound values in one statement.
-_CHUNK = 1000
 
-
-def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
-    """Cut values into lists of at most `size`."""
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-class Reader(FieldReader):
+class Reader(StoreReader, FileReader, FieldReader):
     """Queries over one open read (or write) transaction."""
 
-    def generation(self) -> int:
-        """Read the number of the last commit."""
-        return int(self._connection.execute(sa.select(StoreRow.generation)).scalar_one())
-
-    def next_ids(self) -> tuple[int, int]:
-        """Read the first item id and part id that were never used."""
-        row = self._connection.execute(
-            sa.select(StoreRow.next_item_id, StoreRow.next_part_id)
-        ).one()
-        return int(row[0]), int(row[1])
-
-    def spaces(self, *, state: SpaceState = "active") -> tuple[Space, ...]:
-        """List the spaces of the store that serve, or those of another state."""
-        rows = self._connection.execute(
-            sa.select(SpaceRow).where(SpaceRow.state == state).order_by(SpaceRow.pk)
-        )
-        return tuple(
-            Space(
-                id=row.id,
-                model=row.model,
-                fingerprint=row.fingerprint,
-                dim=row.dim,
-                modalities=cast(tuple[Modality, ...], tuple(row.modalities.split(","))),
-                licence=row.licence,
-            )
-            for row in rows
-        )
-
-    def snapshot(self) -> Snapshot:
-        """Read what a search of this generation needs."""
-        names = self._space_names("active")
-        newest: dict[str, DerivedEntry] = {}
-        serving = sa.select(DerivedRow).where(DerivedRow.space_pk.in_(names))
-        for row in self._connection.execute(serving.order_by(DerivedRow.pk)):
-            newest[names[row.space_pk]] = DerivedEntry(
-                space_id=names[row.space_pk],
-                generation=row.generation,
-                name=row.name,
-                sha256=row.sha256,
-                kind=row.kind,
-                n_vectors=row.n_vectors,
-                recall=row.recall,
-                recall_queries=row.recall_queries,
-                plan=row.plan,
-                measured=row.measured,
-            )
-        return Snapshot(
-            generation=self.generation(),
-            spaces=self.spaces(),
-            segments=self.segments(),
-            derived=tuple(newest.values()),
-            tombstones={
-                int(part_id): int(generation)
-                for part_id, generation in self._connection.execute(
-                    sa.select(TombstoneRow.part_id, TombstoneRow.generation)
-                )
-            },
-        )
-
-    def segments(self, *, state: SpaceState = "active") -> tuple[SegmentEntry, ...]:
-        """List the segments that count, of spaces of a state, oldest first."""
-        names = self._space_names(state)
-        rows = self._connection.execute(
-            sa.select(SegmentRow)
-            .where(SegmentRow.retired_generation.is_(None))
-            .where(SegmentRow.space_pk.in_(names))
-            .order_by(SegmentRow.pk)
-        )
-        return tuple(
-            SegmentEntry(
-                space_id=names[row.space_pk],
-                info=SegmentInfo(
-                    name=row.name,
-                    n_vectors=row.n_vectors,
-                    dim=row.dim,
-                    dtype=row.dtype,
-                    sha256=row.sha256,
-                    size_bytes=row.size_bytes,
-                ),
-                generation=row.generation,
-            )
-            for row in rows
-        )
-
-    def file_names(self) -> set[str]:
-        """List the segment and index files that any kept generation names."""
-        segments = self._connection.execute(sa.select(SegmentRow.name)).scalars()
-        derived = self._connection.execute(sa.select(DerivedRow.name)).scalars()
-        return {str(name) for name in (*segments, *derived) if name}
-
-    def _space_names(self, state: SpaceState) -> dict[int, str]:
-        rows = self._connection.execute(
-            sa.select(SpaceRow.pk, SpaceRow.id).where(SpaceRow.state == state)
-        )
-        return {int(pk): str(name) for pk, name in rows}
-
-    def known_files(self, paths: Sequence[str]) -> dict[str, FileRecord]:
-        """Look up paths; those never seen are left out."""
-        found: dict[str, FileRecord] = {}
-        for chunk in chunks(paths):
-            keys = [path_key(path) for path in chunk]
-            for row in self._connection.execute(
-                sa.select(FileRow).where(FileRow.path_key.in_(keys))
-            ):
-                record = _file_record(row)
-                found[record.path] = record
-        return found
-
-    def files(self, *, after: bytes = b"", limit: int = _CHUNK) -> list[FileRecord]:
-        """List files in order of their path's bytes, a page at a time."""
-        rows = self._connection.execute(
-            sa.select(FileRow)
-            .where(FileRow.path_key > after)
-            .order_by(FileRow.path_key)
-            .limit(limit)
-        )
-        return [_file_record(row) for row in rows]
-
-    def files_below(self, folder: str) -> list[str]:
-        """List the paths under a folder, in order of their bytes."""
-        low = path_key(folder).rstrip(b"/") + b"/"
-        rows = self._connection.execute(
-            sa.select(FileRow.path_key)
-            .where(FileRow.path_key > low)
-            .where(FileRow.path_key < low[:-1] + b"0")  # "0" follows "/"
-            .order_by(FileRow.path_key)
-        )
-        return [os.fsdecode(key) for key in rows.scalars()]
-
-    def paths_by_hash(self, hashes: Iterable[str]) -> dict[str, list[str]]:
-        """List the paths that hold given contents, in order of their bytes."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for chunk in chunks(hashes):
-            rows = self._connection.execute(
-                sa.select(FileRow.content_hash, FileRow.path_key)
-                .where(FileRow.content_hash.in_(chunk))
-                .order_by(FileRow.path_key)
-            )
-            for content_hash, key in rows:
-                found[str(content_hash)].append(os.fsdecode(key))
-        return dict(found)
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
 
     def known_sizes(self, sizes: Iterable[int]) -> set[int]:
         """Tell which of these sizes some item has: only then a content can be known."""
@@ -361,17 +199,6 @@ class Reader(FieldReader):
             found[name] = {str(value): int(n) for value, n in rows}
         return found
 
-    def failures(self) -> list[Failure]:
-        """List the bad files, in order of their paths."""
-        rows = self._connection.execute(
-            sa.select(FileRow.path_key, FileRow.code, FileRow.reason)
-            .where(FileRow.code != "")
-            .order_by(FileRow.path_key)
-        )
-        return [
-            Failure(path=os.fsdecode(key), code=code, reason=reason) for key, code, reason in rows
-        ]
-
 
 def row_of(path: str) -> tuple[str, int]:
     """Split `path#ROW`; a path without a row is its own row 0.
@@ -382,18 +209,3 @@ def row_of(path: str) -> tuple[str, int]:
     """
     base, _, row = path.rpartition("#")
     return (base, int(row)) if base and row.isascii() and row.isdecimal() else (path, 0)
-
-
-def _file_record(row: object) -> FileRecord:
-    found = cast(FileRow, row)  # a Row has the columns as attributes
-    return FileRecord(
-        path=os.fsdecode(found.path_key),
-        size_bytes=found.size_bytes,
-        mtime_ns=found.mtime_ns,
-        caption_stamp=found.caption_stamp,
-        content_hash=found.content_hash,
-        code=found.code,
-        reason=found.reason,
-        attempts=found.attempts,
-        loader_version=found.loader_version,
-    )

@@ -16,8 +16,7 @@ from retrieval.types import Details
 class FieldReader:
     """What a Reader can do with words and columns."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    _connection: sa.Connection
 
     def columns(self) -> dict[str, Kind]:
         """List the user's own columns and their kinds."""

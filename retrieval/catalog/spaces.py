@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from retrieval.catalog.read import Reader, SpaceState, chunks
+from retrieval.catalog.chunks import chunks
+from retrieval.catalog.read import Reader
+from retrieval.catalog.read_store import SpaceState
 from retrieval.catalog.schema import DerivedRow, SegmentRow, SpaceRow, TombstoneRow
 from retrieval.errors import ModelError
 from retrieval.types import Space

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from index.types import SegmentInfo
 from retrieval.catalog import fields, fulltext
 from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
+from retrieval.catalog.chunks import chunks
 from retrieval.catalog.conditions import Kind, Value
-from retrieval.catalog.read import chunks
 from retrieval.catalog.records import (
     Batch,
     DerivedEntry,
