@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
 
@@ -22,6 +23,7 @@ from retrieval.add_batch import Collector, Committed
 from retrieval.add_plan import (
     Plan,
     caption_stamp,
+    lost_rows,
     plan_loads,
     plan_skips,
     vanished_files,
@@ -32,6 +34,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import StoppedError, StorageError
 from retrieval.media import Found, Loader, scan
+from retrieval.media.rows import is_there, with_rows
 from retrieval.store import Store
 from retrieval.types import Failure, Outcome
 
@@ -126,13 +129,18 @@ def add(
     run = _Run(catalog, Collector(catalog=catalog, store=store, encoder=encoder), on_progress)
     started_s = time.monotonic()
     skipped: list[Failure] = []
-    found = scan(roots, exclude=[store.root], on_skip=skipped.append)
+    tables: dict[str, frozenset[int]] = {}
+    found = with_rows(
+        scan(roots, exclude=[store.root], on_skip=skipped.append),
+        roots=roots, on_skip=skipped.append, on_table=tables.__setitem__,
+    )  # fmt: skip
     with run.counting(roots, store.root):
         loads = plan_loads(catalog, found, plan=run.plan)
         with _closing_on(stop, loader) if stop else nullcontext():
             run.take_all(loader.load_many(loads), commit_s=commit_s)
         plan_skips(catalog, skipped, plan=run.plan)
-        run.finish(vanished_files(catalog, roots) if prune else iter(()))
+        vanished = vanished_files(catalog, roots) if prune else iter(())
+        run.finish(chain(lost_rows(catalog, tables), vanished))
     return replace(run.report(), seconds=time.monotonic() - started_s)
 
 
@@ -179,7 +187,8 @@ class _Run:
 
         def count() -> None:
             n_files = 0
-            for _ in scan(roots, exclude=[exclude], on_skip=lambda _: None):
+            found = scan(roots, exclude=[exclude], on_skip=_ignore)
+            for _ in with_rows(found, roots=roots, on_skip=_ignore, on_table=lambda *_: None):
                 n_files += 1
                 if stopped.is_set():
                     return
@@ -227,7 +236,7 @@ class _Run:
                 paths = reader.paths_by_hash({c.content_hash for c in copies if c.content_hash})
             for copy in copies:
                 others = paths.get(copy.content_hash or "", [])
-                gone = [path for path in others if not os.path.lexists(path)]
+                gone = [path for path in others if not is_there(path)]
                 self._collector.take_copy(copy, vanished=gone)
         if self._collector.is_empty:
             return
@@ -269,6 +278,10 @@ class _Run:
                     n_total=self._n_total,
                 )
             )
+
+
+def _ignore(_: Failure) -> None:
+    """Pass over what the add itself tells."""
 
 
 def _drain(copies: deque[FileRecord]) -> Iterator[FileRecord]:

@@ -2,8 +2,8 @@
 
     python -m tests.faults [--full] [--seed 8]
 
-Without --full: the fsync audit, one power cut in ten, one fault in fifty. With it: every power
-cut, every planned fault (an hour on two cores), every planted bug.
+Without --full: the fsync audit, one power cut in ten, one fault in fifty for each journal. With it:
+every power cut, every planned fault, every planted bug.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.faults.hunt import hunt
 from tests.faults.oracle import problems
 from tests.faults.plants import PLANTS
 from tests.faults.power import audit, lay_out, states
-from tests.faults.sweep import sweep
+from tests.faults.sweep import JOURNALS, sweep
 from tests.faults.tracing import Place, record
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         n_wrong = _power(root / "power", every=1 if chosen.full else 10)
-        n_wrong += _sweep(root / "sweep", share=share, seed=chosen.seed)
+        n_wrong += _sweep(share=share, seed=chosen.seed)
         if chosen.full:
             n_wrong += _plants(root / "plants")
     return bool(n_wrong)
@@ -55,12 +55,14 @@ def _power(folder: Path, *, every: int) -> int:
     return len(violations) + len(wrong)
 
 
-def _sweep(folder: Path, *, share: float, seed: int) -> int:
-    folder.mkdir()
-    met = list(sweep(folder, share=share, seed=seed))
-    wrong = [f"{fault}: {what}" for fault, found in met for what in found]
-    _tell("faults in system calls", n_tried=len(met), wrong=wrong)
-    return len(wrong)
+def _sweep(*, share: float, seed: int) -> int:
+    n_wrong = 0
+    for mode in JOURNALS:
+        rows = list(sweep("--journal", mode, "--share", str(share), "--seed", str(seed)))
+        wrong = [f"{row['fault']}: {what}" for row in rows for what in row["wrong"]]
+        _tell(f"faults in system calls, journal {mode}", n_tried=len(rows), wrong=wrong)
+        n_wrong += len(wrong)
+    return n_wrong
 
 
 def _plants(folder: Path) -> int:

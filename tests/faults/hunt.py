@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.faults.oracle import acked, problems
 from tests.faults.power import audit, lay_out, states
-from tests.faults.subject import N_STEPS
-from tests.faults.sweep import FAILING, FULL, Fault, inject, judge, suffer
+from tests.faults.subject import LAST_ADD, N_STEPS
+from tests.faults.sweep import FAILING, FULL, judge, sweep
 from tests.faults.tracing import Place, record, run_subject
 
 HUNTS = {
@@ -116,31 +116,24 @@ def _short(plant: str, place: Place) -> list[str]:
 
 def _tail(plant: str, place: Place) -> list[str]:
     """Let a reader look while the newest items are in no index file yet."""
-    run_subject(place, FAULTS_STOP_AFTER=str(N_STEPS - 1))
+    run_subject(place, FAULTS_STOP_AFTER=str(LAST_ADD))
     return _checked(plant, place)
 
 
-def _fsync(plant: str, place: Place) -> list[str]:
-    """Let the fsync of a segment fail: its step must not be acknowledged."""
-    n_before = 2 * 2 + 1  # FORMAT and the catalog, each with its directory; then the segment
-    for number in range(n_before, n_before + 4):
-        here = Place(place.folder / str(number)).start()
-        inject(Fault("fsync", number, FAILING), place=here, plant=plant)
-        if acked(here.acks) == N_STEPS:
-            return [f"all steps acknowledged though fsync {number} failed"]
-    return []
+def _fsync(plant: str, _place: Place) -> list[str]:
+    """Let each fsync fail: its step must not be acknowledged."""
+    return _first_found(plant, "--call", "fsync", "--what", FAILING)
 
 
-def _full(plant: str, place: Place) -> list[str]:
-    """Fill the disk at each of the first writes: what was acknowledged must be there."""
-    for number in range(1, 40):
-        fault = Fault("write", number, FULL)
-        found = suffer(fault, place=Place(place.folder / str(number)).start(), plant=plant)
-        if found:
-            return [str(fault), *found]
-        if not plant and number == 8:  # the sweep looks at the others
-            return []
-    return []
+def _full(plant: str, _place: Place) -> list[str]:
+    """Fill the disk at each write: what was acknowledged must be there."""
+    return _first_found(plant, "--call", "write", "--what", FULL)
+
+
+def _first_found(plant: str, *options: str) -> list[str]:
+    # With nothing planted the sweep proper looks at all of them.
+    more = ("--plant", plant, "--first") if plant else ("--share", "0.1")
+    return [f"{row['fault']}: {what}" for row in sweep(*options, *more) for what in row["wrong"]]
 
 
 def _guarded(store: Path, n_acked: int) -> list[str]:

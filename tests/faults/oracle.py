@@ -46,11 +46,11 @@ def problems(store: Path, *, n_acked: int) -> list[str]:
 def _contents(engine: Engine) -> dict[str, str]:
     """Give file name -> text of every item, each proven by finding itself first."""
     n_items = sum(engine.status().n_items.values())
-    hits = engine.search("red blue green white black", k=1000) if n_items else []
+    hits = engine.search("red blue green white black", k=1000, hybrid=False) if n_items else []
     texts = {Path(hit.path).name: hit.text or "" for hit in hits}
     assert len(hits) == n_items, f"{len(hits)} of {n_items} items are found"
     for name, text in texts.items():
-        best = engine.search(text, k=1)[0]
+        best = engine.search(text, k=1, hybrid=False)[0]
         assert Path(best.path).name == name, f"{text!r} finds {best.path}"
         assert abs(best.score - 1) < SCORE_TOLERANCE, f"{text!r} finds itself with {best.score}"
     return texts

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from unittest import mock
 
 import retrieval.add_batch
 import retrieval.build
+from retrieval.build import Wishes
 from retrieval.engine import Engine
-from retrieval.errors import BadMediaError, CrossfindError
+from retrieval.engine_serving import Serving
+from retrieval.errors import BadMediaError, CrossfindError, NotFoundError
 from retrieval.media import Found
 from retrieval.media.load import load_file
 from retrieval.types import Failure, MediaSpec, Outcome
@@ -45,6 +47,7 @@ STATES: tuple[dict[str, str], ...] = (
     {**FIRST, **BEFORE, **SECOND},
     {**FIRST, **BEFORE, **SECOND, GONE: ""},
     {**FIRST, **AFTER, **SECOND, GONE: ""},
+    {**FIRST, **AFTER, **SECOND, **THIRD, GONE: ""},
     {**FIRST, **AFTER, **SECOND, **THIRD, GONE: ""},
     {**FIRST, **AFTER, **SECOND, **THIRD, GONE: ""},
 )
@@ -113,37 +116,55 @@ def in_process() -> Iterator[None]:
     def flat(*args: Any, **options: Any) -> Any:
         return replace(choose(*args, **options), kind="flat", parameters={})
 
-    def loader(engine: Engine, _n_workers: int) -> _Loader:
-        return _Loader(engine.encoder.media)
+    def loader(serving: Serving, _n_workers: int) -> _Loader:
+        return _Loader(serving.encoder.media)
 
     with (
-        mock.patch.object(Engine, "_new_loader", loader),
+        mock.patch.object(Serving, "new_loader", loader),
         mock.patch.object(retrieval.build, "choose", flat),
     ):
         yield
 
 
-def run(store: Path, media: Path, *, done: Callable[[int], None] = lambda _step: None) -> None:
-    """Live the whole life; what is done already costs nothing the second time."""
+def _remove(engine: Engine, path: Path) -> None:
+    with suppress(NotFoundError):  # it went before the fault
+        engine.remove(path)
+
+
+EXCHANGE, LAST_ADD = 6, 7
+_STEPS: tuple[Callable[[Engine, Path], object], ...] = (
+    lambda _engine, _media: None,
+    lambda engine, media: engine.add(media / "a"),
+    lambda engine, media: engine.add(media / "b"),
+    lambda engine, _media: engine.build(),
+    lambda engine, media: _remove(engine, media / "a" / GONE),
+    lambda engine, media: engine.add(media / "a" / "changing.txt"),
+    lambda engine, media: engine.add(media / "c"),
+    lambda engine, _media: engine.build(),
+    lambda engine, _media: engine.build(force=True, wishes=Wishes(compact=True)),
+)
+
+
+def live(step: int, *, store: Path, media: Path) -> None:
+    """Take one step, as one command would; what is done already costs nothing the second time."""
+    if step == EXCHANGE:
+        exchange(media)
     with Engine.open(store, create=True, model="fake") as engine:
-        done(1)
-        engine.add(media / "a")
-        done(2)
-        engine.add(media / "b")
-        done(3)
-        engine.build()
-        done(4)
-        engine.remove(media / "a" / GONE)
-        done(5)
-        if (media / "new" / "changing.txt").exists():
-            with _own():
-                os.rename(media / "new" / "changing.txt", media / "a" / "changing.txt")
-        engine.add(media / "a" / "changing.txt")
-        done(6)
-        engine.add(media / "c")
-        done(7)
-        engine.build()
-        done(8)
+        _STEPS[step - 1](engine, media)
+
+
+def exchange(media: Path) -> None:
+    """Put the changed file in its place, once."""
+    if (media / "new" / "changing.txt").exists():
+        with _own():
+            os.rename(media / "new" / "changing.txt", media / "a" / "changing.txt")
+
+
+def run(store: Path, media: Path, *, done: Callable[[int], None] = lambda _step: None) -> None:
+    """Live the whole life."""
+    for step in range(1, N_STEPS + 1):
+        live(step, store=store, media=media)
+        done(step)
 
 
 def _read_before_each_commit(store: Path) -> None:
