@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from retrieval.catalog.records import LOADER_VERSION, FileRecord, path_key
 from retrieval.catalog.store import Catalog
 from retrieval.errors import StorageError
 from retrieval.media import Found
-from retrieval.types import Failure
+from retrieval.media.rows import is_there
+from retrieval.types import Failure, row_of
 
 # Left out by rule and told, but no fault of the file.
 NOTED_CODES = frozenset({"symlink_not_followed"})
@@ -40,7 +40,9 @@ class Plan:
 
 
 def caption_stamp(found: Found) -> str:
-    """Write what tells whether the caption file beside a file is still the same."""
+    """Write what tells whether a file's caption, or a row of a table, is still the same."""
+    if found.row:
+        return found.row
     if found.caption_path is None:
         return ""
     return f"{found.caption_size_bytes}:{found.caption_mtime_ns}"
@@ -83,8 +85,24 @@ def vanished_files(catalog: Catalog, roots: Sequence[Path]) -> Iterator[str]:
         for file in page:
             key = path_key(file.path)
             below = any(key == base or key.startswith(base.rstrip(b"/") + b"/") for base in bases)
-            if below and not os.path.lexists(file.path):
+            if below and not is_there(file.path):
                 yield file.path
+
+
+def lost_rows(catalog: Catalog, tables: Mapping[str, frozenset[int]]) -> Iterator[str]:
+    """List what tables that were read again hold no more.
+
+    Args:
+        catalog: of the store.
+        tables: path -> the rows it has; none where it is a plain text.
+    """
+    for table, rows in tables.items():
+        with catalog.reading() as reader:
+            if rows and table in reader.known_files([table]):
+                yield table  # it was added as a text before
+        with catalog.reading() as reader:
+            held = reader.rows_of(table)
+        yield from (path for path in held if row_of(path)[1] not in rows)
 
 
 def _differs(found: Found, known: dict[str, FileRecord]) -> bool:
@@ -110,7 +128,7 @@ def _settled(
         return True
     before = known.get(found.path)
     had_caption = before is not None and before.caption_stamp != ""
-    if found.size_bytes not in sizes or found.caption_path is not None or had_caption:
+    if found.row or found.size_bytes not in sizes or found.caption_path is not None or had_caption:
         return False  # unknown content, or a caption to read or to take away
     try:
         content_hash = hash_file(Path(found.path))

@@ -9,8 +9,6 @@ true and false, or texts; an empty one takes away what was there.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -18,13 +16,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from retrieval.catalog.conditions import FIELDS, Kind, Value
 from retrieval.catalog.store import Catalog
-from retrieval.errors import BackendMissingError, InputError, UsageError
+from retrieval.errors import InputError, UsageError
 from retrieval.media.details import clean_tags
-from retrieval.media.text import decode_text
+from retrieval.media.table import Cells, read_table
 from retrieval.query.where import KEYWORDS
 
 _PATH_NAMES = ("path", "file", "filename", "file_name")
@@ -32,8 +29,6 @@ _TAG_NAMES = ("tags", "tag")
 _MAX_COLUMNS, _MAX_TEXT_CHARS, _MAX_NAME_CHARS = 100, 10_000, 60
 _NAME = re.compile(r"[^\W\d]\w*")
 _WORDS = {"true": True, "false": False, "yes": True, "no": False}
-
-_Cells = dict[str, Any]  # Any: what a table's reader gives: text, number, bool, list or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,9 @@ def add_columns(table: Path, *, catalog: Catalog) -> ColumnsReport:
         UsageError: a column has no name of its own or the wrong kind of values (`bad_columns`).
         BackendMissingError: a parquet file, and pyarrow is not installed.
     """
-    rows = [(_absolute(path, table.parent), cells) for path, cells in _paths(_read(table), table)]
+    rows = [
+        (_absolute(path, table.parent), cells) for path, cells in _paths(read_table(table), table)
+    ]
     names = list(dict.fromkeys(name for _, cells in rows for name in cells))
     tag_name = next((name for name in _TAG_NAMES if name in names), None)
     wanted = {name: _column_name(name) for name in names if name != tag_name}
@@ -98,7 +95,7 @@ def _absolute(path: str, folder: Path) -> str:
     return os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
 
 
-def _paths(rows: Iterable[_Cells], table: Path) -> Iterator[tuple[str, _Cells]]:
+def _paths(rows: Iterable[Cells], table: Path) -> Iterator[tuple[str, Cells]]:
     """Take each row's path out of it."""
     for number, row in enumerate(rows, start=1):
         lowered = {name.strip().lower(): name for name in row}
@@ -110,58 +107,6 @@ def _paths(rows: Iterable[_Cells], table: Path) -> Iterator[tuple[str, _Cells]]:
                 code="bad_table",
             )
         yield path, {name: value for name, value in row.items() if name != key}
-
-
-def _read(table: Path) -> Iterator[_Cells]:
-    suffix = table.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            yield from _read_parquet(table)
-        elif suffix in (".jsonl", ".ndjson"):
-            yield from _read_jsonl(decode_text(table.read_bytes()))
-        elif suffix in (".csv", ".tsv"):
-            yield from _read_csv(decode_text(table.read_bytes()), is_tsv=suffix == ".tsv")
-        else:
-            raise InputError(
-                f"{table} is no csv, tsv, jsonl or parquet file; write the table as one of them",
-                code="bad_table",
-            )
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise InputError(f"{table} cannot be read: {error}", code="bad_table") from error
-
-
-def _read_csv(text: str, *, is_tsv: bool) -> Iterator[_Cells]:
-    head = text.partition("\n")[0]
-    delimiter = "\t" if is_tsv else max(",;\t|", key=head.count)
-    csv.field_size_limit(max(len(text), 131_072))
-    for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
-        if None in row:
-            raise ValueError(f"a row has more fields than the first: {row[None]!r:.60}")
-        yield {str(name): value for name, value in row.items()}
-
-
-def _read_jsonl(text: str) -> Iterator[_Cells]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no object")
-            yield row
-
-
-def _read_parquet(table: Path) -> Iterator[_Cells]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise BackendMissingError(
-            "a parquet table needs pyarrow; pip install 'crossfind[parquet]'"
-        ) from error
-    try:
-        with pyarrow.parquet.ParquetFile(table) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        raise ValueError(str(error)) from error
 
 
 def _column_name(name: str) -> str:

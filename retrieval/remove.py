@@ -61,7 +61,7 @@ def _paths(target: Target, reader: Reader) -> list[str]:
     path = _absolute(target)
     if reader.known_files([path]):
         return [path]
-    below = reader.files_below(path)
+    below = [*reader.rows_of(path), *reader.files_below(path)]
     if not below:
         raise NotFoundError(
             f"{path} is not in the store, and nothing below it is", code="not_in_store"

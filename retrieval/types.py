@@ -220,12 +220,14 @@ class Term:
         kind: how to read `value`.
         crop: (left, top, right, bottom) of a picture as shares of its sides, each in [0, 1].
         slice_s: (start, end) in a sound or video, seconds.
+        part: of a stored item, only its parts of this modality; None for those that speak for it.
     """
 
     value: str
     kind: Literal["text", "file", "item"] = "text"
     crop: tuple[float, float, float, float] | None = None
     slice_s: tuple[float, float] | None = None
+    part: Modality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,3 +328,18 @@ Outcome = Union[Loaded, Failure]
 
 Outcomes = Iterator[tuple[str, Outcome]]
 """Pairs of path and outcome, in the order the paths were given."""
+
+
+ROW_FLAG = "row"
+"""Flag of an item that is a row of a table which names media; see `retrieval.media.rows`."""
+
+
+def row_of(path: str) -> tuple[str, int]:
+    """Split `path#ROW`; a path without a row is its own row 0.
+
+    Example:
+        >>> row_of("/a.csv#3"), row_of("/a.csv")
+        (('/a.csv', 3), ('/a.csv', 0))
+    """
+    base, _, row = path.rpartition("#")
+    return (base, int(row)) if base and row.isascii() and row.isdecimal() else (path, 0)

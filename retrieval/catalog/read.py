@@ -20,7 +20,7 @@ from retrieval.catalog.read_files import FileReader
 from retrieval.catalog.read_store import StoreReader
 from retrieval.catalog.schema import FileRow, ItemRow, PartRow
 from retrieval.errors import NotFoundError
-from retrieval.types import Item, Modality, Part
+from retrieval.types import ROW_FLAG, Item, Modality, Part, row_of
 
 Ids = npt.NDArray[np.int64]
 
@@ -127,15 +127,20 @@ class Reader(StoreReader, FileReader, FieldReader):
         modality: Modality | None = None,
         part_modalities: Sequence[Modality] | None = None,
     ) -> Ids:
-        """List part ids, ascending: of one item, of items of one modality, of parts of some."""
+        """List part ids, ascending: of one item, of items of one modality, of parts of some.
+
+        A row of a table that names media is of the modality of each of its parts.
+        """
         statement = sa.select(PartRow.id).order_by(PartRow.id)
         if item_id is not None:
             statement = statement.where(PartRow.item_id == item_id)
         if part_modalities is not None:
             statement = statement.where(PartRow.modality.in_(part_modalities))
         if modality is not None:
+            flags = sa.literal(",") + ItemRow.flags + ","
+            of_row = sa.and_(PartRow.modality == modality, flags.contains(f",{ROW_FLAG},"))
             statement = statement.join(ItemRow, ItemRow.id == PartRow.item_id).where(
-                ItemRow.modality == modality
+                sa.or_(ItemRow.modality == modality, of_row)
             )
         return fetch_ids(self._connection, statement)
 
@@ -198,14 +203,3 @@ class Reader(StoreReader, FileReader, FieldReader):
             rows = self._connection.execute(counted.order_by(column))
             found[name] = {str(value): int(n) for value, n in rows}
         return found
-
-
-def row_of(path: str) -> tuple[str, int]:
-    """Split `path#ROW`; a path without a row is its own row 0.
-
-    Example:
-        >>> row_of("/a.csv#3"), row_of("/a.csv")
-        (('/a.csv', 3), ('/a.csv', 0))
-    """
-    base, _, row = path.rpartition("#")
-    return (base, int(row)) if base and row.isascii() and row.isdecimal() else (path, 0)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from retrieval.catalog.chunks import CHUNK, chunks
 from retrieval.catalog.records import FileRecord, path_key
 from retrieval.catalog.schema import FileRow
-from retrieval.types import Failure
+from retrieval.types import Failure, row_of
 
 
 class FileReader:
@@ -52,6 +52,18 @@ class FileReader:
             .order_by(FileRow.path_key)
         )
         return [os.fsdecode(key) for key in rows.scalars()]
+
+    def rows_of(self, table: str) -> list[str]:
+        """List the rows of a table that names media, as TABLE#ROW, in order of their bytes."""
+        low = path_key(f"{table}#")
+        rows = self._connection.execute(
+            sa.select(FileRow.path_key)
+            .where(FileRow.path_key > low)
+            .where(FileRow.path_key < low[:-1] + b"$")  # "$" follows "#"
+            .order_by(FileRow.path_key)
+        )
+        found = (os.fsdecode(key) for key in rows.scalars())
+        return [path for path in found if row_of(path)[0] == table]
 
     def paths_by_hash(self, hashes: Iterable[str]) -> dict[str, list[str]]:
         """List the paths that hold given contents, in order of their bytes."""

@@ -65,6 +65,10 @@ def named(path: str, error: BadMediaError) -> BadMediaError:
 
 
 def _load(found: Found, *, spec: MediaSpec) -> Loaded:
+    if found.row:
+        from retrieval.media.load_row import load_row
+
+        return load_row(found, spec=spec, load=lambda path: _load(_plain(path), spec=spec))
     with open_source(found.path) as source:
         decoded = _decode(source, suffix=os.path.splitext(found.path)[1].lower(), spec=spec)
         flags = set(decoded.flags) | ({"sampled_hash"} if source.is_sampled else set())
@@ -85,6 +89,11 @@ def _load(found: Found, *, spec: MediaSpec) -> Loaded:
     if found.caption_path is None or decoded.modality == "text":
         return loaded
     return _with_caption(loaded, found.caption_path, spec=spec)
+
+
+def _plain(path: str) -> Found:
+    """Name a file of a row; what it is, its own bytes say."""
+    return Found(path, size_bytes=0, mtime_ns=0, inode=0, device=0)
 
 
 def _decode(source: Source, *, suffix: str, spec: MediaSpec) -> Decoded:

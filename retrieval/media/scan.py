@@ -43,6 +43,8 @@ class Found:
         size_bytes, mtime_ns, inode, device: its stamp.
         caption_path: `dog.caption` or `dog.txt` beside `dog.jpg`, or None.
         caption_size_bytes, caption_mtime_ns: the stamp of that file.
+        row, row_paths, row_text: of a row of a table that names media (see `rows`): its stamp, the
+            files it names, what it says. Its path is TABLE#ROW.
     """
 
     path: str
@@ -53,6 +55,9 @@ class Found:
     caption_path: str | None = None
     caption_size_bytes: int | None = None
     caption_mtime_ns: int | None = None
+    row: str = ""
+    row_paths: tuple[str, ...] = ()
+    row_text: str = ""
 
 
 @dataclass(slots=True)
@@ -108,7 +113,7 @@ def find_file(path: Path) -> Found:
     """Find one file, named by the user, such as a query.
 
     Args:
-        path: the file; a link is followed.
+        path: the file; a link is followed. Or TABLE#ROW, see `rows`.
 
     Returns:
         The file with its stamp and caption.
@@ -125,6 +130,12 @@ def find_file(path: Path) -> Found:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file", code="not_a_file")
+    if not os.path.lexists(path):
+        from retrieval.media.rows import find_row  # which itself makes use of `Found`
+
+        row = find_row(os.path.abspath(path))
+        if row is not None:
+            return row
     failures: list[Failure] = []
     for found in scan([path], on_skip=failures.append):
         return found

@@ -11,7 +11,7 @@ import math
 import mmap
 import struct
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,8 @@ def pack_job(found: Found) -> bytes:
 
 def unpack_job(header: dict[str, object]) -> Found:
     """Decode a job in the child; it comes from the parent and is trusted."""
-    return Found(**header["found"])  # type: ignore[arg-type]
+    found = Found(**header["found"])  # type: ignore[arg-type]
+    return replace(found, row_paths=tuple(found.row_paths))
 
 
 def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[bytes | memoryview]:
@@ -86,7 +87,7 @@ def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[byte
     images: list[memoryview] = []
     texts: list[bytes] = []
     n_text_bytes = 0
-    sound = _sound_under([p.payload for p in loaded.parts if p.modality == "audio"])
+    sound = sound_under([p.payload for p in loaded.parts if p.modality == "audio"])
     parts: list[list[object]] = []
     for part in loaded.parts:
         if isinstance(part.payload, str):
@@ -98,7 +99,7 @@ def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[byte
             place = (len(images), 1)
             images.append(np.ascontiguousarray(part.payload).data.cast("B"))
         else:
-            place = ((_address(part.payload) - _address(sound)) // 4, len(part.payload))
+            place = ((address(part.payload) - address(sound)) // 4, len(part.payload))
         parts.append([part.modality, *place, part.start_s, part.end_s, part.record, part.caption])
     header = {name: getattr(loaded, name) for name in _FIELDS}
     header["details"] = asdict(loaded.details)
@@ -266,8 +267,8 @@ def _text(value: object) -> str:
     return value
 
 
-def _sound_under(windows: list[object]) -> Samples:
-    """Find the one array whose views the windows are."""
+def sound_under(windows: list[object]) -> Samples:
+    """Find the one array whose views the windows are; of no windows, an empty one."""
     if not windows:
         return np.empty(0, dtype=np.float32)
     first = windows[0]
@@ -276,7 +277,8 @@ def _sound_under(windows: list[object]) -> Samples:
     return first.base if isinstance(first.base, np.ndarray) else first
 
 
-def _address(array: object) -> int:
+def address(array: object) -> int:
+    """Tell where the first sample of a window lies."""
     if not isinstance(array, np.ndarray):
         raise TypeError("an audio payload is an array")
     return int(array.__array_interface__["data"][0])
