@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Union
 
@@ -19,6 +19,7 @@ from retrieval.query.calibrate import Calibrator, Pair
 from retrieval.query.expression import terms
 from retrieval.query.generation import Generation
 from retrieval.types import (
+    ROW_FLAG,
     Every,
     Expression,
     Loaded,
@@ -116,7 +117,7 @@ def plan_query(
         NotFoundError: a stored item does not exist.
         ModelError: no Space serves the query.
     """
-    expression = expression_of(query)
+    expression = _spread(expression_of(query), reader=reader, encoder=encoder)
     sources = {
         term: _source(term, reader=reader, encoder=encoder, loader=loader, load_wide=load_wide)
         for term in dict.fromkeys(terms(expression))
@@ -254,6 +255,32 @@ class _Planner:
         return max(weights, key=lambda modality: weights[modality])
 
 
+def _spread(expression: Expression, *, reader: Reader, encoder: Encoder) -> Expression:
+    """Let a stored row of a table ask with each kind of its parts, all weighing the same.
+
+    What a row lacks is left out, and the sum of what it has is brought to unit length.
+    """
+    if isinstance(expression, Sum):
+        inner = [(w, _spread(part, reader=reader, encoder=encoder)) for w, part in expression.parts]
+        return Sum(tuple((w, part) for w, part in inner if isinstance(part, Term | Sum)))
+    if not isinstance(expression, Term):
+        whole = (_spread(part, reader=reader, encoder=encoder) for part in expression.parts)
+        return replace(expression, parts=tuple(whole))
+    if expression.kind != "item":
+        return expression
+    item_id = int(expression.value)
+    item = reader.items([item_id]).get(item_id)
+    if item is None or ROW_FLAG not in item.flags:
+        return expression
+    held = {part.modality for part in reader.parts_of([item_id])}
+    kinds = [modality for modality in _SPEAKER if modality in held]
+    # A sum lives in one space: what the others hold cannot be added.
+    together = [m for m in kinds if any({kinds[0], m} <= set(s.modalities) for s in encoder.spaces)]
+    if len(together) < 2:
+        return expression
+    return Sum(tuple((1.0, replace(expression, part=modality)) for modality in together))
+
+
 def _flat(expression: Term | Sum, weight: float) -> list[tuple[float, Term]]:
     if isinstance(expression, Term):
         return [(weight, expression)]
@@ -305,7 +332,8 @@ def _stored(term: Term, reader: Reader) -> _Source:
     parts = reader.parts(reader.part_ids(item_id=item_id).tolist())
     if not parts:
         raise NotFoundError(f"no item #{item_id} in the store", code="no_such_item")
-    modality = next(m for m in _SPEAKER if any(p.modality == m for p in parts.values()))
+    speaker = next(m for m in _SPEAKER if any(p.modality == m for p in parts.values()))
+    modality = term.part or speaker
     ids: Ids = np.array([p.id for p in parts.values() if p.modality == modality], dtype=np.int64)
     return _Source(term, modality, (), ids)
 
