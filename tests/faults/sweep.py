@@ -188,10 +188,8 @@ def _chosen(faults: list[Fault], options: argparse.Namespace) -> list[Fault]:
         and options.what in fault.what
         and options.fault in ("", str(fault))
     ]
-    if options.share >= 1:
-        return kept
-    chosen = random.Random(options.seed).sample(kept, int(options.share * len(kept)))
-    return sorted(chosen, key=str)
+    # In random order, so that a sweep that was stopped early has tried a fair share.
+    return random.Random(options.seed).sample(kept, round(options.share * len(kept)))
 
 
 def main() -> int:
