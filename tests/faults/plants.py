@@ -6,11 +6,13 @@ A harness that finds nothing proves little unless it also finds these.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from index import storage
+from index import derived, storage
+from index.container import MappedFile
 from retrieval import add_batch
 from retrieval.catalog import connect
 from retrieval.engine import Engine
@@ -19,22 +21,45 @@ from retrieval.query import generation
 
 PLANTS: dict[str, Callable[[], None]] = {}
 
+_replaced: list[tuple[Any, str, Any]] = []
+
 
 def _plant(function: Callable[[], None]) -> Callable[[], None]:
     PLANTS[function.__name__] = function
     return function
 
 
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Put something else in place of what is there; a target that is gone is no bug planted."""
+    assert hasattr(owner, name), f"{owner} has no {name} any more: the harness would be blind"
+    assert value != getattr(owner, name), f"nothing was planted into {name}"
+    _replaced.append((owner, name, vars(owner)[name]))
+    setattr(owner, name, value)
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Plant a bug for the length of a block."""
+    n_before = len(_replaced)
+    PLANTS[name]()
+    assert len(_replaced) > n_before, f"{name} replaces nothing"
+    try:
+        yield
+    finally:
+        while len(_replaced) > n_before:
+            setattr(*_replaced.pop())
+
+
 @_plant
 def no_fsync() -> None:
     """Rename a file that never reached the disk."""
-    storage._fsync = lambda _fd: None
+    _replace(storage, "_fsync", lambda _fd: None)
 
 
 @_plant
 def no_fsync_of_the_directory() -> None:
     """Commit a segment whose name never reached the disk."""
-    storage.fsync_dir = lambda _path: None
+    _replace(storage, "fsync_dir", lambda _path: None)
 
 
 @_plant
@@ -52,8 +77,8 @@ def commit_first() -> None:
         while name == "commit.after" and late:
             os.rename(*late.pop())
 
-    add_batch.write_segment = put_off  # type: ignore[assignment]
-    add_batch.failpoint = move
+    _replace(add_batch, "write_segment", put_off)
+    _replace(add_batch, "failpoint", move)
 
 
 @_plant
@@ -70,16 +95,18 @@ def in_place() -> None:
         if Path(source).exists():
             os.rename(source, target)
 
-    storage.os = _Os(open=straight, rename=rename)  # type: ignore[assignment]
+    _replace(storage, "os", _Os(open=straight, rename=rename))
 
 
 @_plant
 def ids_by_position() -> None:
     """Give vectors to ids by the order they came in."""
     write = add_batch.write_segment
-    add_batch.write_segment = lambda folder, vectors, **options: write(  # type: ignore[assignment]
-        folder, vectors[::-1].copy(), **options
-    )
+
+    def backwards(folder: Path, vectors: Any, **options: Any) -> Any:
+        return write(folder, vectors[::-1].copy(), **options)
+
+    _replace(add_batch, "write_segment", backwards)
 
 
 @_plant
@@ -92,7 +119,7 @@ def short_writes_ignored() -> None:
         os.write(sink._fd, view)
         return len(view)
 
-    storage._HashingSink.write = write  # type: ignore[method-assign]
+    _replace(storage._HashingSink, "write", write)
 
 
 @_plant
@@ -106,7 +133,7 @@ def fsync_retried() -> None:
         except OSError:
             fsync(fd)
 
-    storage._fsync = retry
+    _replace(storage, "_fsync", retry)
 
 
 @_plant
@@ -120,7 +147,7 @@ def errors_of_the_disk_swallowed() -> None:
         except OSError:
             return len(memoryview(data).cast("B"))
 
-    storage._HashingSink.write = swallow  # type: ignore[method-assign]
+    _replace(storage._HashingSink, "write", swallow)
 
 
 @_plant
@@ -133,20 +160,20 @@ def garbage_collected_by_a_reader() -> None:
         collect_garbage(engine._catalog, store=engine.store)
         return engine
 
-    Engine.open = classmethod(collect)  # type: ignore[assignment,method-assign]
+    _replace(Engine, "open", classmethod(collect))
 
 
 @_plant
 def hashes_unchecked() -> None:
     """Answer from a segment or an index file without looking at its hash."""
     opened = generation.open_segment
-    generation.open_segment = lambda path, **_: opened(path, verify=False)
-    from index import derived
-    from index.container import MappedFile
 
-    assert derived._self_test
-    MappedFile.verify_whole = lambda *_: None  # type: ignore[method-assign]
-    derived._self_test = lambda *_a, **_o: None
+    def trust(path: Path, **_: Any) -> Any:
+        return opened(path, verify=False)
+
+    _replace(generation, "open_segment", trust)
+    _replace(MappedFile, "verify_whole", lambda *_: None)
+    _replace(derived, "_self_test", lambda *_a, **_o: None)
 
 
 @_plant
@@ -158,19 +185,20 @@ def stale_index_used() -> None:
         if space._derived is None or not space._derived.name:
             add_live(space, tail, entry)
 
-    generation.OpenSpace._add_live = skip  # type: ignore[method-assign]
+    _replace(generation.OpenSpace, "_add_live", skip)
 
 
 @_plant
 def commits_not_synced() -> None:
     """Tell SQLite that the disk needs no waiting for."""
-    connect._PRAGMAS = tuple(p.replace("=FULL", "=OFF") for p in connect._PRAGMAS)
+    _replace(connect, "_PRAGMAS", tuple(p.replace("=FULL", "=OFF") for p in connect._PRAGMAS))
 
 
 @_plant
 def journal_deleted() -> None:
     """Let SQLite end a transaction by unlinking its journal, which is not synced."""
-    connect._PRAGMAS = tuple(p.replace("TRUNCATE", "DELETE") for p in connect._PRAGMAS)
+    deleted = tuple(p.replace("TRUNCATE", "DELETE") for p in connect._PRAGMAS)
+    _replace(connect, "_PRAGMAS", deleted)
 
 
 class _Os:
