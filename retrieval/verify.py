@@ -23,8 +23,8 @@ class Finding:
 
     Attributes:
         code: `segment_damaged`, `segment_missing`, `index_damaged`, `row_damaged`,
-            `vector_missing` or `vector_unknown`.
-        where: file or row.
+            `catalog_damaged`, `vector_missing` or `vector_unknown`.
+        where: file, row or database.
         detail: one line for people, with what to do.
         repaired: True when it has been mended.
     """
@@ -70,6 +70,10 @@ def verify(*, catalog: Catalog, store: Store, repair: bool = False) -> VerifyRep
             broken[entry] = _retire(entry, finding, lost, catalog=catalog)
         indexes = [_drop(finding, store) for finding in indexes]
     rows = [Finding("row_damaged", where, _ROW_ADVICE) for where in damaged_rows]
+    rows += [
+        Finding("catalog_damaged", "catalog", f"{what}; {_CATALOG_ADVICE}")
+        for what in catalog.check_structure()
+    ]
     return VerifyReport(
         n_segments=len(snapshot.segments),
         n_index_files=sum(bool(d.name) for d in snapshot.derived),
@@ -79,7 +83,8 @@ def verify(*, catalog: Catalog, store: Store, repair: bool = False) -> VerifyRep
 
 
 _MOST_TOLD = 10
-_ROW_ADVICE = "the row is not what was written; restore the catalog, or build a new store"
+_CATALOG_ADVICE = "restore the catalog, or build a new store"
+_ROW_ADVICE = f"the row is not what was written; {_CATALOG_ADVICE}"
 
 
 def _check_segment(entry: SegmentEntry, store: Store) -> Finding | None:

@@ -125,11 +125,18 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         raise _ours(engine, error) from error
 
 
+# What SQLite says of a file whose bytes are not what it wrote.
+_DAMAGE = (
+    "not a database", "malformed", "no such table", "no such column", "no such module",
+    "unsupported file format", "could not decode", "disk image", "corrupt",
+)  # fmt: skip
+
+
 def _ours(engine: sa.Engine, error: exc.DBAPIError) -> CrossfindError:
     where = engine.url.render_as_string()
     text = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
     lowered = text.lower()
-    if "not a database" in lowered or "malformed" in lowered or "no such table" in lowered:
+    if any(sign in lowered for sign in _DAMAGE):
         return CatalogDamagedError(
             f"catalog {where} is damaged ({text}); restore it from a backup, or move it away "
             "and build again"

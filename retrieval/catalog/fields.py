@@ -11,6 +11,7 @@ from retrieval.catalog import fulltext
 from retrieval.catalog.conditions import Kind, Value
 from retrieval.catalog.records import ItemRecord
 from retrieval.catalog.schema import ColumnRow, ColumnValueRow, DetailRow, ItemRow, TagRow
+from retrieval.catalog.seal import sealed
 from retrieval.types import NOTHING, Details
 
 OF_FILE, OF_TABLE = "file", "table"
@@ -26,15 +27,16 @@ def put_details(connection: sa.Connection, items: Iterable[ItemRecord]) -> None:
         {
             "item_id": item.id,
             "taken_ns": item.details.taken_ns,
-            "lat": item.details.lat,
-            "lon": item.details.lon,
+            "lat": _float(item.details.lat),
+            "lon": _float(item.details.lon),
             "camera": item.details.camera,
         }
         for item in said
     ]
     tags = [(item.id, tag, OF_FILE) for item in said for tag in item.details.tags]
     for start in range(0, len(rows), _CHUNK):
-        connection.execute(sa.insert(DetailRow), rows[start : start + _CHUNK])
+        chunk = [sealed(DetailRow, row) for row in rows[start : start + _CHUNK]]
+        connection.execute(sa.insert(DetailRow), chunk)
     _insert_tags(connection, tags)
 
 
@@ -126,7 +128,7 @@ def put_columns(
     """
     new = [{"name": n, "kind": kind} for n, kind in kinds.items() if n not in columns(connection)]
     if new:
-        connection.execute(sa.insert(ColumnRow), new)
+        connection.execute(sa.insert(ColumnRow), [sealed(ColumnRow, row) for row in new])
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         ids = [id_ for id_, _ in chunk]
@@ -142,7 +144,8 @@ def put_columns(
             if value is not None
         ]
         if told:
-            connection.execute(sa.insert(ColumnValueRow), told)
+            values = [sealed(ColumnValueRow, row) for row in told]
+            connection.execute(sa.insert(ColumnValueRow), values)
 
 
 def put_tags(connection: sa.Connection, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
@@ -170,7 +173,8 @@ def first_items(connection: sa.Connection, hashes: Sequence[str]) -> dict[tuple[
 def _insert_tags(connection: sa.Connection, tagged: Sequence[tuple[int, str, str]]) -> None:
     rows = [{"item_id": id_, "tag": tag, "source": source} for id_, tag, source in tagged]
     for start in range(0, len(rows), _CHUNK):
-        connection.execute(sa.insert(TagRow), rows[start : start + _CHUNK])
+        chunk = [sealed(TagRow, row) for row in rows[start : start + _CHUNK]]
+        connection.execute(sa.insert(TagRow), chunk)
 
 
 def _value_row(item_id: int, name: str, value: Value, kind: Kind) -> dict[str, Any]:
@@ -178,6 +182,10 @@ def _value_row(item_id: int, name: str, value: Value, kind: Kind) -> dict[str, A
     text = str(value) if kind == "text" else None
     number = None if kind == "text" else float(value)
     return {"item_id": item_id, "name": name, "text": text, "number": number}
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _number(value: float, kind: str) -> Value:

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 
 from retrieval.catalog.records import ItemRecord, path_key, printable
 from retrieval.catalog.schema import FileRow, ItemRow, PartRow, TextRow
+from retrieval.catalog.seal import Row, digest, sealed
 from retrieval.catalog.words import fold, name_forms, path_words, words
 
 # In the place of a file name: the row holds an item's tags. No file is called so.
@@ -71,6 +72,42 @@ def fill(connection: sa.Connection) -> None:
     _insert(
         connection, (_entry(text or "", item_id=item, part_id=id_) for id_, item, text in parts)
     )
+
+
+def rows(connection: sa.Connection) -> Iterator[tuple[Row, list[str]]]:
+    """Yield each text's row and its words, as they stand in the full-text index."""
+    if connection.dialect.name == "sqlite":
+        said = sa.select(TextRow, _FTS.c.words).outerjoin(_FTS, _FTS.c.rowid == TextRow.pk)
+    else:
+        listed = sa.func.tsvector_to_array(_PG.c.words).label("words")
+        said = sa.select(TextRow, listed).join_from(TextRow, _PG, _PG.c.pk == TextRow.pk)
+    for found in connection.execution_options(yield_per=_CHUNK).execute(said).mappings():
+        row = dict(found)
+        own = row.pop("words") or ""
+        yield row, own.split() if isinstance(own, str) else list(own)
+
+
+def seal(connection: sa.Connection) -> None:
+    """Write the checksums of texts that have none yet."""
+    own = TextRow.pk == sa.bindparam("_pk")
+    statement = sa.update(TextRow).where(own).values(checksum=sa.bindparam("_checksum"))
+    found = [(row["pk"], digest(TextRow, row, words=own)) for row, own in rows(connection)]
+    for start in range(0, len(found), _CHUNK):
+        values = [{"_pk": pk, "_checksum": sum_} for pk, sum_ in found[start : start + _CHUNK]]
+        connection.execute(statement, values)
+
+
+def check(connection: sa.Connection) -> list[str]:
+    """Compare SQLite's full-text index with the words it was made of; needs a write transaction."""
+    if connection.dialect.name != "sqlite":
+        return []
+    try:
+        connection.exec_driver_sql(
+            "INSERT INTO texts_words (texts_words) VALUES ('integrity-check')"
+        )
+    except sa.exc.DatabaseError as error:
+        return [f"the index of words does not agree with the words ({error.orig})"]
+    return []
 
 
 def put_names(connection: sa.Connection, paths: Iterable[str]) -> None:
@@ -236,7 +273,10 @@ def _insert(connection: sa.Connection, entries: Iterable[_Entry]) -> None:
     while chunk := list(islice(iterator, _CHUNK)):
         # There is one writer, so nobody else takes these numbers.
         last = connection.execute(sa.select(sa.func.max(TextRow.pk))).scalar() or 0
-        rows = [{"pk": last + n, **row} for n, (row, _) in enumerate(chunk, start=1)]
+        rows = [
+            sealed(TextRow, {"pk": last + n, **row}, words=found[:_MAX_WORDS])
+            for n, (row, found) in enumerate(chunk, start=1)
+        ]
         connection.execute(sa.insert(TextRow), rows)
         said = [
             {"key": row["pk"], "said": " ".join(found[:_MAX_WORDS])}

@@ -9,6 +9,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
+def _checksum() -> Mapped[int]:
+    """Digest of the row's protected columns; see `seal.py`."""
+    return mapped_column(BigInteger, server_default="0")
+
+
 class Base(DeclarativeBase):
     """Common base of all tables."""
 
@@ -24,6 +29,7 @@ class StoreRow(Base):
     # Ids are never used twice, not even after the highest was removed.
     next_item_id: Mapped[int] = mapped_column(BigInteger)
     next_part_id: Mapped[int] = mapped_column(BigInteger)
+    checksum: Mapped[int] = _checksum()
 
 
 class SpaceRow(Base):
@@ -39,6 +45,7 @@ class SpaceRow(Base):
     modalities: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, server_default="active")  # pending, active, kept
     licence: Mapped[str] = mapped_column(Text, server_default="")
+    checksum: Mapped[int] = _checksum()
 
 
 class FileRow(Base):
@@ -114,6 +121,7 @@ class SegmentRow(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     generation: Mapped[int] = mapped_column(BigInteger)
     retired_generation: Mapped[int | None] = mapped_column(BigInteger)
+    checksum: Mapped[int] = _checksum()
 
 
 class TombstoneRow(Base):
@@ -123,6 +131,7 @@ class TombstoneRow(Base):
 
     part_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     generation: Mapped[int] = mapped_column(BigInteger)
+    checksum: Mapped[int] = _checksum()
 
 
 class DerivedRow(Base):
@@ -141,6 +150,7 @@ class DerivedRow(Base):
     recall_queries: Mapped[str] = mapped_column(Text)
     plan: Mapped[str] = mapped_column(Text)
     measured: Mapped[str] = mapped_column(Text, server_default="")  # JSON, see build.Measured
+    checksum: Mapped[int] = _checksum()
 
 
 class TextRow(Base):
@@ -158,6 +168,7 @@ class TextRow(Base):
     path_key: Mapped[bytes | None] = mapped_column(LargeBinary, index=True)
     name: Mapped[str | None] = mapped_column(Text, index=True)  # of the file, folded
     stem: Mapped[str | None] = mapped_column(Text, index=True)  # the same without its suffix
+    checksum: Mapped[int] = _checksum()
 
 
 class DetailRow(Base):
@@ -170,6 +181,7 @@ class DetailRow(Base):
     lat: Mapped[float | None]
     lon: Mapped[float | None]
     camera: Mapped[str | None] = mapped_column(Text)
+    checksum: Mapped[int] = _checksum()
 
 
 class TagRow(Base):
@@ -180,6 +192,7 @@ class TagRow(Base):
     item_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
     tag: Mapped[str] = mapped_column(Text, primary_key=True)
     source: Mapped[str] = mapped_column(Text, primary_key=True)
+    checksum: Mapped[int] = _checksum()
 
 
 class ColumnRow(Base):
@@ -189,6 +202,7 @@ class ColumnRow(Base):
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     kind: Mapped[str] = mapped_column(Text)  # text, number, bool
+    checksum: Mapped[int] = _checksum()
 
 
 class ColumnValueRow(Base):
@@ -200,3 +214,4 @@ class ColumnValueRow(Base):
     name: Mapped[str] = mapped_column(ForeignKey("columns.name"), primary_key=True)
     text: Mapped[str | None] = mapped_column(Text)
     number: Mapped[float | None]  # also of a bool: 0 or 1
+    checksum: Mapped[int] = _checksum()

@@ -14,6 +14,7 @@ from retrieval.catalog.chunks import chunks
 from retrieval.catalog.read import Reader
 from retrieval.catalog.read_store import SpaceState
 from retrieval.catalog.schema import DerivedRow, SegmentRow, SpaceRow, TombstoneRow
+from retrieval.catalog.seal import Row, amend, sealed
 from retrieval.errors import ModelError
 from retrieval.types import Space
 
@@ -62,11 +63,8 @@ class SpaceWriter(Reader):
         for space in targets:
             here = resting_name(space)
             self._set_space(here if here in filled else space.id, name=space.id, state="active")
-            self._connection.execute(
-                sa.update(SpaceRow)
-                .where(SpaceRow.id == space.id)
-                .values(model=space.model, licence=space.licence)
-            )
+            named = SpaceRow.id == space.id
+            amend(self._connection, SpaceRow, named, model=space.model, licence=space.licence)
 
     def drop_spaces(self, state: SpaceState) -> int:
         """Forget the spaces of a state with their segments; their files go with the garbage."""
@@ -88,34 +86,25 @@ class SpaceWriter(Reader):
             ).scalars()
             fresh = sorted(set(chunk) - set(known))
             if fresh:
-                self._connection.execute(
-                    sa.insert(TombstoneRow),
-                    [{"part_id": id_, "generation": generation} for id_ in fresh],
-                )
+                self._connection.execute(sa.insert(TombstoneRow), tombstone_rows(fresh, generation))
 
     def _resting(self) -> set[str]:
         return {s.id for s in (*self.spaces(state="pending"), *self.spaces(state="kept"))}
 
     def _insert_space(self, space: Space, *, name: str, state: SpaceState) -> None:
-        self._connection.execute(
-            sa.insert(SpaceRow),
-            [
-                {
-                    "id": name,
-                    "model": space.model,
-                    "fingerprint": space.fingerprint,
-                    "dim": space.dim,
-                    "modalities": ",".join(space.modalities),
-                    "state": state,
-                    "licence": space.licence,
-                }
-            ],
-        )
+        row: Row = {
+            "id": name,
+            "model": space.model,
+            "fingerprint": space.fingerprint,
+            "dim": space.dim,
+            "modalities": ",".join(space.modalities),
+            "state": state,
+            "licence": space.licence,
+        }
+        self._connection.execute(sa.insert(SpaceRow), [sealed(SpaceRow, row)])
 
     def _set_space(self, known_as: str, *, name: str, state: SpaceState) -> None:
-        self._connection.execute(
-            sa.update(SpaceRow).where(SpaceRow.id == known_as).values(id=name, state=state)
-        )
+        amend(self._connection, SpaceRow, SpaceRow.id == known_as, id=name, state=state)
 
 
 def resting_name(space: Space) -> str:
@@ -126,3 +115,9 @@ def resting_name(space: Space) -> str:
         'a@0123456789ab'
     """
     return f"{space.id}@{space.fingerprint[:12]}"
+
+
+def tombstone_rows(part_ids: Iterable[int], generation: int) -> list[Row]:
+    """Make the rows that bury vectors."""
+    rows = ({"part_id": id_, "generation": generation} for id_ in part_ids)
+    return [sealed(TombstoneRow, row) for row in rows]

@@ -12,13 +12,15 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from index.storage import publish
-from retrieval.catalog.check import check_rows
+from retrieval.catalog import fulltext
+from retrieval.catalog.check import check_rows, check_structure
 from retrieval.catalog.connect import connect, reading, sqlite_url, translated, writing
 from retrieval.catalog.migrate import copy_sqlite, migrate
 from retrieval.catalog.read import Reader
 from retrieval.catalog.schema import StoreRow
+from retrieval.catalog.seal import sealed
 from retrieval.catalog.write import Writer
-from retrieval.errors import CatalogDamagedError, UsageError
+from retrieval.errors import CatalogDamagedError, StorageError, UsageError
 
 
 class Catalog:
@@ -90,9 +92,25 @@ class Catalog:
 
     def check_rows(self) -> tuple[int, list[str]]:
         """Count the protected rows, and name those that are not what was written."""
+        n_rows, damaged = 0, []
         with reading(self._engine) as connection:
-            results = list(check_rows(connection))
-        return len(results), [name for name, intact in results if not intact]
+            for name, intact in check_rows(connection):
+                n_rows += 1
+                if not intact:
+                    damaged.append(name)
+        return n_rows, damaged
+
+    def check_structure(self) -> list[str]:
+        """Name what the database itself finds wrong with its tables and its index of words."""
+        with reading(self._engine) as connection:
+            found = check_structure(connection)
+        try:
+            with writing(self._engine) as connection:
+                return found + fulltext.check(connection)
+        except StorageError as error:
+            if error.code != "disk_read_only":
+                raise
+            return found  # this look asks for a write transaction, though it writes nothing
 
     def copy_to(self, path: Path) -> None:
         """Copy an SQLite catalog as one read transaction sees it; a file there is replaced.
@@ -131,7 +149,7 @@ class Catalog:
         if found is None and create:
             with writing(self._engine) as connection:
                 row = {"id": 1, "uuid": uuid, "generation": 0, "next_item_id": 1, "next_part_id": 1}
-                connection.execute(sa.insert(StoreRow), [row])
+                connection.execute(sa.insert(StoreRow), [sealed(StoreRow, row)])
         elif found != uuid:
             raise CatalogDamagedError(
                 f"the catalog belongs to store {found}, not to {uuid}; "

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from index.types import SegmentInfo
 from retrieval.catalog import fields, fulltext
-from retrieval.catalog.check import Row, file_checksum, item_checksum, part_checksum
 from retrieval.catalog.chunks import chunks
 from retrieval.catalog.conditions import Kind, Value
 from retrieval.catalog.records import (
@@ -21,7 +20,6 @@ from retrieval.catalog.records import (
     printable,
 )
 from retrieval.catalog.schema import (
-    Base,
     DerivedRow,
     FileRow,
     ItemRow,
@@ -31,7 +29,8 @@ from retrieval.catalog.schema import (
     StoreRow,
     TombstoneRow,
 )
-from retrieval.catalog.spaces import SpaceWriter
+from retrieval.catalog.seal import Row, amend, sealed
+from retrieval.catalog.spaces import SpaceWriter, tombstone_rows
 
 
 class Writer(SpaceWriter):
@@ -67,30 +66,14 @@ class Writer(SpaceWriter):
     def add_segment(self, space_id: str, info: SegmentInfo, generation: int) -> None:
         """Name a published segment as part of the truth."""
         self._connection.execute(
-            sa.insert(SegmentRow),
-            [
-                {
-                    "name": info.name,
-                    "space_pk": self._space_pk(space_id),
-                    "n_vectors": info.n_vectors,
-                    "dim": info.dim,
-                    "dtype": info.dtype,
-                    "sha256": info.sha256,
-                    "size_bytes": info.size_bytes,
-                    "generation": generation,
-                    "retired_generation": None,
-                }
-            ],
+            sa.insert(SegmentRow), [_segment_row(info, self._space_pk(space_id), generation)]
         )
 
     def retire_segments(self, names: Iterable[str], generation: int) -> None:
         """Take segments out of the truth; their files stay until no reader can need them."""
         for chunk in chunks(names):
-            self._connection.execute(
-                sa.update(SegmentRow)
-                .where(SegmentRow.name.in_(chunk))
-                .values(retired_generation=generation)
-            )
+            named = SegmentRow.name.in_(chunk)
+            amend(self._connection, SegmentRow, named, retired_generation=generation)
 
     def forget_segments(self, *, retired_before: int) -> None:
         """Drop the rows of segments retired before a generation."""
@@ -106,23 +89,7 @@ class Writer(SpaceWriter):
     def record_derived(self, entry: DerivedEntry) -> None:
         """Name the newest index of a space; all rows but the two newest go."""
         space_pk = self._space_pk(entry.space_id)
-        self._connection.execute(
-            sa.insert(DerivedRow),
-            [
-                {
-                    "space_pk": space_pk,
-                    "generation": entry.generation,
-                    "name": entry.name,
-                    "sha256": entry.sha256,
-                    "kind": entry.kind,
-                    "n_vectors": entry.n_vectors,
-                    "recall": entry.recall,
-                    "recall_queries": entry.recall_queries,
-                    "plan": entry.plan,
-                    "measured": entry.measured,
-                }
-            ],
-        )
+        self._connection.execute(sa.insert(DerivedRow), [_derived_row(entry, space_pk)])
         newest = sa.select(DerivedRow.pk).where(DerivedRow.space_pk == space_pk)
         kept = self._connection.execute(newest.order_by(DerivedRow.pk.desc()).limit(2)).scalars()
         self._connection.execute(
@@ -152,24 +119,12 @@ class Writer(SpaceWriter):
             hashes.update(str(h) for h in found.scalars())
         n_files = 0
         for content_hash in sorted(hashes):
-            new: Row = {"content_hash": f"stale:{content_hash}"}
-            for row in self._rows(FileRow, FileRow.content_hash == content_hash):
-                stale = {**row, **new, "mtime_ns": -1}
-                values = {**new, "mtime_ns": -1, "checksum": file_checksum(stale)}
-                self._connection.execute(
-                    sa.update(FileRow).where(FileRow.pk == row["pk"]).values(**values)
-                )
-                n_files += 1
-            for row in self._rows(ItemRow, ItemRow.content_hash == content_hash):
-                values = {**new, "checksum": item_checksum({**row, **new})}
-                self._connection.execute(
-                    sa.update(ItemRow).where(ItemRow.id == row["id"]).values(**values)
-                )
+            stale = f"stale:{content_hash}"
+            own = FileRow.content_hash == content_hash
+            n_files += amend(self._connection, FileRow, own, content_hash=stale, mtime_ns=-1)
+            own = ItemRow.content_hash == content_hash
+            amend(self._connection, ItemRow, own, content_hash=stale)
         return n_files
-
-    def _rows(self, table: type[Base], condition: sa.ColumnElement[bool]) -> list[Row]:
-        rows = self._connection.execute(sa.select(table).where(condition)).mappings()
-        return [dict(row) for row in rows]
 
     def remove_paths(self, paths: Sequence[str]) -> int:
         """Forget paths, and the items that have no other; return how many items went."""
@@ -197,7 +152,7 @@ class Writer(SpaceWriter):
             values["next_item_id"] = batch.next_item_id
         if batch.next_part_id is not None:
             values["next_part_id"] = batch.next_part_id
-        self._connection.execute(sa.update(StoreRow).values(**values))
+        amend(self._connection, StoreRow, sa.true(), **values)
         return generation
 
     def _space_pk(self, space_id: str) -> int:
@@ -265,10 +220,7 @@ class Writer(SpaceWriter):
             ids = self._connection.execute(sa.select(PartRow.id).where(condition)).scalars().all()
             self._connection.execute(sa.delete(PartRow).where(condition))
             if ids:
-                self._connection.execute(
-                    sa.insert(TombstoneRow),
-                    [{"part_id": id_, "generation": generation} for id_ in ids],
-                )
+                self._connection.execute(sa.insert(TombstoneRow), tombstone_rows(ids, generation))
 
 
 def _counted(file: FileRecord, before: FileRecord | None) -> FileRecord:
@@ -291,7 +243,7 @@ def _file_row(file: FileRecord) -> Row:
         "attempts": file.attempts,
         "loader_version": file.loader_version,
     }
-    return {**row, "checksum": file_checksum(row)}
+    return sealed(FileRow, row)
 
 
 def _item_row(item: ItemRecord) -> Row:
@@ -308,7 +260,7 @@ def _item_row(item: ItemRecord) -> Row:
         "caption": item.caption,
         "flags": ",".join(item.flags),
     }
-    return {**row, "checksum": item_checksum(row)}
+    return sealed(ItemRow, row)
 
 
 def _part_rows(item: ItemRecord) -> list[Row]:
@@ -322,5 +274,36 @@ def _part_rows(item: ItemRecord) -> list[Row]:
             "end_s": part.end_s,
             "text": part.text,
         }
-        rows.append({**row, "checksum": part_checksum(row)})
+        rows.append(sealed(PartRow, row))
     return rows
+
+
+def _segment_row(info: SegmentInfo, space_pk: int, generation: int) -> Row:
+    row: Row = {
+        "name": info.name,
+        "space_pk": space_pk,
+        "n_vectors": info.n_vectors,
+        "dim": info.dim,
+        "dtype": info.dtype,
+        "sha256": info.sha256,
+        "size_bytes": info.size_bytes,
+        "generation": generation,
+        "retired_generation": None,
+    }
+    return sealed(SegmentRow, row)
+
+
+def _derived_row(entry: DerivedEntry, space_pk: int) -> Row:
+    row: Row = {
+        "space_pk": space_pk,
+        "generation": entry.generation,
+        "name": entry.name,
+        "sha256": entry.sha256,
+        "kind": entry.kind,
+        "n_vectors": entry.n_vectors,
+        "recall": None if entry.recall is None else float(entry.recall),
+        "recall_queries": entry.recall_queries,
+        "plan": entry.plan,
+        "measured": entry.measured,
+    }
+    return sealed(DerivedRow, row)

@@ -204,8 +204,10 @@ def make_second_format(path: Path, *, of: Path) -> None:
         command.upgrade(config, "0002")
     with engine.connect() as connection:
         connection.exec_driver_sql("ATTACH ? AS newer", (str(of),))
-        for table in ("store", "files", "items", "parts"):
+        for table in ("files", "items", "parts"):
             connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM newer.{table}")
+        store = "id, uuid, generation, next_item_id, next_part_id"
+        connection.exec_driver_sql(f"INSERT INTO store SELECT {store} FROM newer.store")
         connection.commit()
     engine.dispose()
 

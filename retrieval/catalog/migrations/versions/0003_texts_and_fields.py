@@ -20,7 +20,7 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables, and fill the full-text index from what is there."""
+    """Make the tables; 0005 fills the full-text index, once its rows have all their columns."""
     op.create_table(
         "texts",
         sa.Column("pk", _ID, primary_key=True),
@@ -33,9 +33,7 @@ def upgrade() -> None:
     for column in ("item_id", "path_key", "name", "stem"):
         op.create_index(f"ix_texts_{column}", "texts", [column])
     _create_fields()
-    # Words are made by code, which a later migration that changes it has to run again.
     fulltext.create(op.get_bind())
-    fulltext.fill(op.get_bind())
 
 
 def _create_fields() -> None:
