@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.errors import BadMediaError, StorageError, UsageError
+from retrieval.media.kinds import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from retrieval.media.rows import file_of
 
 __all__ = ["CLIP_SUFFIXES", "MAX_CLIP_S", "Clip", "cut_clip"]
 
@@ -39,7 +41,7 @@ def cut_clip(
     cuts are exact to the sample and frame, and a file that crashes the decoder costs nothing else.
 
     Args:
-        source: the file.
+        source: the file, or TABLE#ROW for the row's sound or video.
         start_s, end_s: where, 0 <= start < end, at most 600 s.
         out: the new file, which must not exist; its suffix says the format (`CLIP_SUFFIXES`).
             `.mp4` keeps the pictures (H.264, AAC), the others the sound.
@@ -68,9 +70,10 @@ def cut_clip(
         )
     if out.exists():
         raise UsageError(f"{out} exists; name a new file", code="file_exists")
+    source = Path(file_of(str(source.absolute()), suffixes=AUDIO_SUFFIXES | VIDEO_SUFFIXES))
     if not source.is_file():
         raise UsageError(f"{source} does not exist; name a file that does", code="path_missing")
-    job = json.dumps([str(source.absolute()), str(out.absolute()), start_s, end_s])
+    job = json.dumps([str(source), str(out.absolute()), start_s, end_s])
     command = [sys.executable, "-m", "retrieval.around.clip_worker"]
     try:
         done = subprocess.run(

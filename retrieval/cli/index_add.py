@@ -27,8 +27,13 @@ def command(
 ) -> None:
     """Add files and folders; they are searchable at once, exactly, until the next build.
 
+    The rows of a table named here (csv, tsv, jsonl, parquet) whose columns name files below its
+    folder (image, audio, sound, video, ... and caption, title, ...) are one item each, found by any
+    of its parts.
+
     \b
     crossfind index add ~/Pictures/new
+    crossfind index add pairs.csv
     """
     with open_for_adding(store=store, model=model, **flags) as engine:
         added = add_with_progress(engine, paths, prune=prune)

@@ -94,6 +94,19 @@ def find_row(path: str) -> Found | None:
     return row
 
 
+def file_of(path: str, *, suffixes: frozenset[str]) -> str:
+    """Give a path itself, or, for a row, the first of its files that is there with such a suffix.
+
+    Args:
+        path: of a file, or TABLE#ROW.
+        suffixes: lower case, with the dot.
+    """
+    row = None if os.path.lexists(path) else find_row(path)
+    own = row.row_paths if row is not None else ()
+    fitting = (p for p in own if os.path.splitext(p)[1].lower() in suffixes and os.path.isfile(p))
+    return next(fitting, path)
+
+
 def _rows_of(table: Found, *, on_skip: Callable[[Failure], None]) -> Iterator[Found]:
     """Yield the rows of a table; nothing where it names no media or cannot be read as a table."""
     folder = os.path.dirname(table.path)

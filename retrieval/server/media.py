@@ -22,12 +22,12 @@ from fastapi.responses import Response, StreamingResponse
 from index.storage import publish
 from retrieval.around.clip import cut_clip
 from retrieval.catalog.records import FileRecord
-from retrieval.errors import StorageError, UsageError
+from retrieval.errors import BadMediaError, StorageError, UsageError
 from retrieval.media import find_file
 from retrieval.server.items import ItemId
 from retrieval.server.limits import RequestError
 from retrieval.server.state import THUMBNAIL_PX, State, StoredItem
-from retrieval.types import Item
+from retrieval.types import Item, row_of
 
 router = APIRouter(tags=["media"])
 
@@ -155,18 +155,11 @@ def open_media(found: StoredItem) -> tuple[io.BufferedReader, int]:
 
 
 def _open(record: FileRecord) -> tuple[io.BufferedReader, int]:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    lead = _lead_of_row(record)
+    file, stamp = _open_regular(lead or record.path)
+    if lead is not None:
+        return file, stamp.st_size
     try:
-        descriptor = os.open(record.path, flags)
-    except OSError as error:
-        if os.path.islink(record.path):
-            raise _changed("it has become a link") from error
-        raise RequestError("its file is gone", code="gone", status=410) from error
-    file = os.fdopen(descriptor, "rb")
-    try:
-        stamp = os.fstat(descriptor)
-        if not stat.S_ISREG(stamp.st_mode):
-            raise _changed("it is no regular file")
         if (stamp.st_size, stamp.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
             raise _changed("its file was written to")
         if not _KNOWN.is_same(file, stamp, record):
@@ -175,6 +168,38 @@ def _open(record: FileRecord) -> tuple[io.BufferedReader, int]:
         file.close()
         raise
     return file, stamp.st_size
+
+
+def _open_regular(path: str) -> tuple[io.BufferedReader, os.stat_result]:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if os.path.islink(path):
+            raise _changed("it has become a link") from error
+        raise RequestError("its file is gone", code="gone", status=410) from error
+    file = os.fdopen(descriptor, "rb")
+    stamp = os.fstat(descriptor)
+    if not stat.S_ISREG(stamp.st_mode):
+        file.close()
+        raise _changed("it is no regular file")
+    return file, stamp
+
+
+def _lead_of_row(record: FileRecord) -> str | None:
+    """Name the first file of a row of a table that names media; None for every other file.
+
+    The row's stamp is made of its text and of its files' names, sizes and times.
+    """
+    if not row_of(record.path)[1] or os.path.lexists(record.path):
+        return None
+    try:
+        row = find_file(Path(record.path))
+    except (UsageError, BadMediaError) as error:
+        raise RequestError("its row is gone", code="gone", status=410) from error
+    if row.row != record.caption_stamp:
+        raise _changed("its row, or a file of it, was written to")
+    return next((path for path in row.row_paths if os.path.isfile(path)), None)
 
 
 class _Known:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from retrieval.around.clip import cut_clip
 from retrieval.contents import read_contents
 from retrieval.engine import Engine
 from retrieval.errors import BadMediaError
@@ -179,6 +181,16 @@ def test_two_sounds_and_two_pictures_of_a_row_are_all_there(world: Path) -> None
     for part, own in zip(loaded.parts, expected, strict=True):
         np.testing.assert_array_equal(part.payload, own.payload)
         assert (part.start_s, part.end_s) == (own.start_s, own.end_s)
+
+
+def test_the_sound_of_a_row_can_be_cut_out(pairs: Path, tmp_path: Path) -> None:
+    cut_clip(Path(f"{pairs}#3"), start_s=0.25, end_s=0.75, out=tmp_path / "cut.wav")
+    with (
+        wave.open(str(tmp_path / "cut.wav")) as cut,
+        wave.open(str(pairs.parent / "low.wav")) as low,
+    ):
+        assert cut.getnframes() / cut.getframerate() == pytest.approx(0.5, abs=0.01)
+        assert cut.getframerate() == low.getframerate()
 
 
 def test_the_rows_of_a_parquet_table(engine: Engine, pairs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,3 +170,27 @@ def test_many_or_senseless_ranges_are_refused_quickly(
     answer = client.get(f"/v1/items/{item_id}/media", headers={"Range": wanted})
     assert time.perf_counter() - started_s < 0.5  # 50 ms on a machine that is not shared
     check_error(answer, 416, "bad_range")
+
+
+def test_a_row_of_a_table_is_served_by_its_files_until_they_change(fresh: Served) -> None:
+    folder = fresh.world / "rows"
+    folder.mkdir()
+    for name in ("red.png", "low.wav"):
+        shutil.copy(fresh.world / name, folder)
+    table = folder / "pairs.csv"
+    table.write_text("picture,sound,caption\nred.png,low.wav,green\n")
+    fresh.state.engine.add(table)
+    fresh.state.engine.reload()
+    item_id = fresh.id_of("rows/pairs.csv#1")
+    with fresh.client() as client:
+        media = client.get(f"/v1/items/{item_id}/media")
+        thumbnail = client.get(f"/v1/items/{item_id}/thumbnail")
+        (folder / "low.wav").write_bytes(b"another")
+        changed = client.get(f"/v1/items/{item_id}/media")
+        table.unlink()
+        gone = client.get(f"/v1/items/{item_id}/media")
+    assert media.content == (folder / "red.png").read_bytes()
+    assert media.headers["content-type"] == "image/png"
+    assert thumbnail.headers["content-type"] == "image/jpeg"
+    check_error(changed, 409, "changed")
+    check_error(gone, 410, "gone")
