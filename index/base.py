@@ -74,7 +74,7 @@ class Index(ABC):
             self._check_open()
             self._check_unused(ids)
             if len(ids):
-                self._add(vectors)
+                self._add(vectors, ids=ids)
                 self._table.append(ids)
 
     def remove(self, ids: Ids) -> int:
@@ -209,7 +209,7 @@ class Index(ABC):
         self.close()
 
     @abstractmethod
-    def _add(self, vectors: Vectors) -> None:
+    def _add(self, vectors: Vectors, *, ids: Ids) -> None:
         """Append checked vectors behind the last position, copying them; all or none."""
 
     @abstractmethod

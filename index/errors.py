@@ -6,6 +6,7 @@
     ├── DamagedError                  bytes on disk are not what was written                exit 4
     ├── TooNewError                   a file was written by a newer crossfind               exit 2
     ├── LockedError                   another process is writing                            exit 5
+    ├── UnreachableError              an index server does not answer                       exit 6
     └── BackendMissingError           an optional package is not installed                  exit 2
 
 `retrieval.errors` grows the branches that need media, models and catalogs.
@@ -76,6 +77,14 @@ class LockedError(CrossfindError):
 
     default_code = "store_locked"
     exit_code = 5
+    http_status = 503
+
+
+class UnreachableError(CrossfindError):
+    """A server that holds an index does not answer, or refuses."""
+
+    default_code = "index_unreachable"
+    exit_code = 6
     http_status = 503
 
 

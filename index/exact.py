@@ -98,7 +98,7 @@ class ExactIndex(Index):
             raise InputError(f"rows row {int(bad[0])} is zero, NaN or infinite", code="not_finite")
         return scales
 
-    def _add(self, vectors: Vectors) -> None:
+    def _add(self, vectors: Vectors, *, ids: Ids) -> None:  # noqa: ARG002
         """Copy into a buffer that doubles up to 65,536 rows; what is larger gets its own part.
 
         So many small adds make few parts, and no row is copied more than a few times.

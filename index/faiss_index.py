@@ -267,7 +267,7 @@ class FaissIndex(Index):
             picked = live[np.linspace(0, len(live) - 1, min(n, len(live))).astype(int)]
             return self._table.ids[picked], self._back.rows(picked)
 
-    def _add(self, vectors: Vectors) -> None:
+    def _add(self, vectors: Vectors, *, ids: Ids) -> None:  # noqa: ARG002
         self._back.add(vectors)
         self._live_selector = None
 

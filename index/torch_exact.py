@@ -61,7 +61,7 @@ class TorchExactIndex(Index):
         self._kept = RowBlocks(dim)  # what scores are computed from, in the computer's memory
         self._owner = threading.Lock()
 
-    def _add(self, vectors: Vectors) -> None:
+    def _add(self, vectors: Vectors, *, ids: Ids) -> None:  # noqa: ARG002
         half: StoredRows = vectors.astype(np.float16)
         start, stop = len(self._kept), len(self._kept) + len(half)
         self._reserve(stop)

@@ -10,7 +10,7 @@ CrossfindError
 ├── StoppedError          the user stopped the run; it can be resumed     exit 130
 │   └── TerminatedError   the system did                                  exit 143
 └── (index.errors)        InputError StorageError DamagedError TooNewError LockedError
-                          BackendMissingError
+                          UnreachableError BackendMissingError
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from index.errors import (
     LockedError,
     StorageError,
     TooNewError,
+    UnreachableError,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "StorageError",
     "TerminatedError",
     "TooNewError",
+    "UnreachableError",
     "UsageError",
 ]
 

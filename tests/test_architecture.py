@@ -57,6 +57,7 @@ HEAVY = {
     "open_clip": set(),
     "transformers": set(),
     "faiss": set(),
+    "pymilvus": set(),
     "onnxruntime": set(),
     "tokenizers": set(),
     "av": {"retrieval/media/audio", "retrieval/media/video", "retrieval/media/stream"},

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import uuid
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from index import Neighbors
+from index.remote import MilvusIndex
+from index.remote_server import MilvusServer
 from index.types import Ids, Vectors
 
 
@@ -40,3 +44,29 @@ def slow_search() -> Callable[..., list[list[int]]]:
 @pytest.fixture(scope="session")
 def answers() -> Callable[[Neighbors], list[list[int]]]:
     return _answers
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> MilvusServer:
+    """The server that CROSSFIND_TEST_MILVUS names, or Milvus Lite in a file."""
+    pytest.importorskip("pymilvus", reason="the extra cluster is not installed")
+    address = os.environ.get("CROSSFIND_TEST_MILVUS", "")
+    return MilvusServer(address or str(tmp_path_factory.mktemp("milvus") / "lite.db"))
+
+
+@pytest.fixture
+def make_collection(
+    milvus: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., MilvusIndex]]:
+    """Make indexes in Milvus that ask it even where comparing a few rows here would be quicker."""
+    monkeypatch.setattr("index.remote._ROWS_PER_REQUEST", 0.0)
+    monkeypatch.setattr("index.remote._ROWS_PER_CANDIDATE", 0.0)
+    names: list[str] = []
+
+    def make(dim: int, **parameters: object) -> MilvusIndex:
+        names.append(f"test_{uuid.uuid4().hex}")
+        return MilvusIndex(dim, server=milvus, collection=names[-1], **parameters)
+
+    yield make
+    for name in names:
+        milvus.drop(name)
