@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -18,15 +19,15 @@ from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
 from retrieval.engine_open import encode_bank, locate, open_catalog, other_model
 from retrieval.engine_serving import Serving
-from retrieval.errors import ModelError
+from retrieval.errors import CrossfindError, ModelError
 from retrieval.garbage import collect_garbage
 from retrieval.migrate import MigrateReport, OnParts
 from retrieval.query.grammar import make_query
-from retrieval.query.search import search
+from retrieval.query.search import Outcome, search_each
 from retrieval.remove import remove, resolve_item
 from retrieval.status import Status, read_status
 from retrieval.store import Store
-from retrieval.types import Expression, Failure, Hit, Item
+from retrieval.types import Expression, Failure, Hit, Item, Query
 from retrieval.verify import VerifyReport, verify
 
 
@@ -202,9 +203,23 @@ class Engine:
             offset=offset,
             hybrid=hybrid,
         )  # fmt: skip
+        (outcome,) = self.search_each([wanted])
+        if isinstance(outcome, CrossfindError):
+            raise outcome
+        return outcome
+
+    def search_each(self, queries: Sequence[Query]) -> list[Outcome]:
+        """Answer several queries side by side, for little more than a few cost alone.
+
+        Args:
+            queries: made by `retrieval.query.grammar.make_query`.
+
+        Returns:
+            For each, in their order, what `search` gives or the error it raises.
+        """
         with self.serving.reading() as (reader, generation):
-            return search(
-                wanted,
+            return search_each(
+                queries,
                 reader=reader,
                 generation=generation,
                 encoder=self.encoder,
@@ -286,10 +301,7 @@ class Engine:
             return drop_old(self._catalog, store=self.store)
 
     def share(self) -> None:
-        """Encode and search together what several threads look for at the same time.
-
-        Call it before the first search; `reload` then shares each generation it opens.
-        """
+        """Encode together what several threads encode at the same time; before the first search."""
         self.serving.share()
 
     def reload(self) -> int:

@@ -85,7 +85,7 @@ class Serving:
         return spaces[0].model if spaces else self._model or self._settings.model
 
     def share(self) -> None:
-        """Encode and search together what several threads look for at the same time."""
+        """Encode together what several threads encode at the same time."""
         self._is_shared = True
 
     def reload(self) -> int:
@@ -100,8 +100,6 @@ class Serving:
             if self.generation is None or self.generation.number != number:
                 opened = open_generation(reader.snapshot(), self.generation, store=self._store)
                 warm(opened, reader=reader, encoder=self.encoder, loader=self.loader)
-                for space in opened.spaces.values() if self._is_shared else ():
-                    space.share()
                 with self._guard:
                     self._serve(opened, reader=reader)
         return number

@@ -73,10 +73,8 @@ class Pair:
         Args:
             ranking: float32 [1, D], what the query ranks by.
         """
-        scores = self.sample @ ranking[0]
-        return float(scores.mean(dtype=np.float64)), max(
-            float(scores.std(dtype=np.float64)), _MIN_SPREAD
-        )
+        scores = (self.sample @ ranking[0]).astype(np.float64)
+        return float(scores.mean()), max(float(scores.std()), _MIN_SPREAD)
 
     def evidence(self, z: float) -> float:
         """Standardise z by the best z of random queries."""

@@ -23,7 +23,6 @@ from retrieval.catalog.read import Reader
 from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.errors import BackendMissingError, DamagedError
 from retrieval.query.rows import RowCache
-from retrieval.query.shared_search import SharedSearch
 from retrieval.store import Store
 from retrieval.types import Space
 
@@ -48,14 +47,15 @@ class OpenSpace:
         self.space = space
         self.warnings: list[str] = []
         self._opened: dict[str, Segment] = {}
+        self._orders: dict[str, Ids] = {}  # of segments whose ids do not ascend; empty: they do
         self._store = store
         self._segments = [s for s in snapshot.segments if s.space_id == space.id]
         self._derived = {d.space_id: d for d in snapshot.derived}.get(space.id)
-        self._shared: SharedSearch | None = None
         self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
         self._before = before if before is not None and self._continues(before) else None
         if self._before is not None:
             self._opened = dict(self._before._opened)
+            self._orders = dict(self._before._orders)
 
     def _continues(self, before: OpenSpace) -> bool:
         """Tell whether all that the space before has opened is still a part of this one."""
@@ -94,19 +94,10 @@ class OpenSpace:
         digest.update(self._dead.tobytes())
         return digest.hexdigest()
 
-    def share(self) -> None:
-        """Search for what several threads look for at the same time in one call."""
-        self._shared = SharedSearch(self._search)
-
     def search(
         self, queries: Vectors, *, k: int, allowed: Ids | Allowed | None = None
     ) -> Neighbors:
         """Find the best live vectors for each query; see `Index.search`."""
-        if self._shared is not None:
-            return self._shared(queries, k=k, allowed=allowed)
-        return self._search(queries, k, allowed)
-
-    def _search(self, queries: Vectors, k: int, allowed: Ids | Allowed | None) -> Neighbors:
         try:
             found = [p.search(queries, k=k, allowed=allowed) for p in self._parts if len(p)]
         except DamagedError as error:  # a block that was read for the first time
@@ -138,11 +129,24 @@ class OpenSpace:
         known, rows = [np.zeros(0, np.int64)], [np.zeros((0, self.space.dim), np.float32)]
         for entry in self._segments if len(ids) else ():
             segment = self._open_segment(entry)
-            if segment is not None:
-                positions = np.flatnonzero(np.isin(segment.ids, ids))
+            if segment is not None and len(segment.ids):
+                positions = self._positions(ids, segment=segment, name=entry.info.name)
                 known.append(segment.ids[positions])
                 rows += [segment.vectors(int(p), int(p) + 1) for p in positions]
         return np.concatenate(known), np.concatenate(rows)
+
+    def _positions(self, ids: Ids, *, segment: Segment, name: str) -> Ids:
+        """Find where a segment has some ids, ascending; those it has not are left out."""
+        order = self._orders.get(name)
+        if order is None:
+            in_order = bool((segment.ids[1:] > segment.ids[:-1]).all())  # as a writer leaves them
+            order = np.zeros(0, np.int64) if in_order else np.argsort(segment.ids, kind="stable")
+            self._orders[name] = order
+        at = np.searchsorted(segment.ids, ids, sorter=order if order.size else None)
+        at = np.minimum(at, len(segment.ids) - 1)  # beyond the end: compared below, it differs
+        positions = order[at] if order.size else at
+        found: Ids = np.unique(positions[segment.ids[positions] == ids])
+        return found
 
     def _search_exactly(self, error: DamagedError) -> None:
         """Go on without the index file, as if it had been found damaged when it was opened."""

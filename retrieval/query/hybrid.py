@@ -28,6 +28,7 @@ from retrieval.catalog.read import Reader
 from retrieval.catalog.words import query_words
 from retrieval.query.expression import terms
 from retrieval.query.rank import Found
+from retrieval.query.rows import RowCache
 from retrieval.types import Either, Every, Expression, Sum, Term
 
 Source = Literal["vector", "text", "both"]
@@ -90,16 +91,26 @@ def allowance(k: int) -> int:
     return math.ceil(k / 2)
 
 
-def read_wording(expression: Expression, *, reader: Reader) -> Wording:
+def words_of(expression: Expression) -> list[str]:
+    """List the words of a query that are looked up."""
+    texts = [term.value for term in terms(expression) if term.kind == "text"]
+    return [word for text in texts for word in query_words(text)[:_MAX_WORDS]]
+
+
+def read_wording(
+    expression: Expression, *, reader: Reader, rows: RowCache | None = None
+) -> Wording:
     """Look up the words of a query.
 
     Args:
         expression: the query; only its texts count.
         reader: of the generation that is searched.
+        rows: what is remembered of that generation, if anything is.
     """
-    texts = [term.value for term in terms(expression) if term.kind == "text"]
-    wanted = [word for text in texts for word in query_words(text)[:_MAX_WORDS]]
-    if not texts or (wanted and not reader.has_texts_with(wanted)):
+    rows = rows or RowCache()
+    wanted = words_of(expression)
+    has_text = any(term.kind == "text" for term in terms(expression))
+    if not has_text or (wanted and not rows.has_texts_with(wanted, reader=reader)):
         return Wording({}, frozenset(), {})  # what most searches end with: one look was enough
     lexicon = _Lexicon(reader)
     covered = lexicon.coverage(expression) or {}

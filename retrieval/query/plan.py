@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Union
@@ -143,6 +144,19 @@ def plan_query(
     return list(legs.values())
 
 
+def encode_ahead(expressions: Iterable[Expression], *, encoder: Encoder) -> None:
+    """Encode the texts of several queries in one batch; `plan_query` finds them remembered."""
+    found = [term for expression in expressions for term in terms(expression)]
+    texts = [_clean(term.value) for term in found if term.kind == "text"]
+    spaces = {}
+    for part in _SPEAKER if texts else ():
+        with suppress(ModelError):
+            space = encoder.space_for("text", part)
+            spaces[space.id] = space
+    for space in spaces.values():
+        TEXT_CACHE.encode(texts, encoder=encoder, space=space)
+
+
 class _Planner:
     """Builds the tree of one expression for parts of one modality; encodes each term once."""
 
@@ -192,7 +206,8 @@ class _Planner:
         if pair is None:
             return Leaf(space, vector, vector)
         ranking = self._compose(expression, space, part=part)
-        return Leaf(space, vector, ranking if ranking.any() else vector, pair)
+        moved = ranking.any() and not np.array_equal(ranking, vector)
+        return Leaf(space, vector, ranking if moved else vector, pair)
 
     def _space(self, expression: Term | Sum, part: Modality) -> Space | None:
         """Find the Space that serves every term of a sum for these parts."""
@@ -223,7 +238,7 @@ class _Planner:
         if part is None:
             return vector
         pair = self._pair(space, self._sources[expression].modality, part)
-        return vector if pair is None else _unit(vector - pair.shift)
+        return vector if pair is None or not pair.shift.any() else _unit(vector - pair.shift)
 
     def _pair(self, space: Space, query: Modality, part: Modality) -> Pair | None:
         return None if self._calibrator is None else self._calibrator.pair(space, query, part)

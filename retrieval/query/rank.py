@@ -11,6 +11,7 @@ from index.allowed import Allowed
 from index.types import Vectors
 from retrieval.catalog.read import Reader
 from retrieval.query.generation import Generation
+from retrieval.query.nearest import Near, Nearest, Wanted
 from retrieval.query.plan import Leaf, Leg, Tree, leaves
 from retrieval.types import Part
 
@@ -47,7 +48,8 @@ def search_leg(
     reader: Reader,
     generation: Generation,
     allowed: Allowed | None,
-    excluded: set[int],
+    excluded: frozenset[int],
+    nearest: Nearest,
 ) -> Best:
     """Find the best k items of a leg, best first, ties by item id.
 
@@ -61,23 +63,49 @@ def search_leg(
         reader, generation: of one and the same generation.
         allowed: part ids that may be found; None for all.
         excluded: ids of items that are no answers.
+        nearest: finds the parts.
     """
-    directions = leaves(leg.tree)
-    opened = [generation.spaces.get(leaf.space.id) for leaf in directions]
-    n_parts_all = max((len(o) for o in opened if o is not None), default=0)
-    if any(o is None for o in opened) or not n_parts_all:  # nothing was ever added there
+    wanted = first_wanted(leg, k=k, generation=generation, allowed=allowed, excluded=excluded)
+    if not wanted:
         return {}
-    moments = [_Moments(leaf) for leaf in directions]
-    n_parts = min(_PARTS_PER_ITEM * (k + len(excluded)), n_parts_all)
+    n_parts, n_parts_all = wanted[0].n, _n_parts(leg, generation)
+    moments = [_Moments(one.leaf) for one in wanted]
     while True:
-        candidates = _candidates(directions, n_parts, generation=generation, allowed=allowed)
-        best, beaten = _rank(
-            leg.tree, candidates, moments, reader=reader, generation=generation, excluded=excluded
-        )
-        complete = candidates.exhausted or n_parts >= n_parts_all
-        if complete or len([f for f in best.values() if f.evidence >= beaten]) >= k:
+        near = [nearest(one) for one in wanted]
+        exhausted = n_parts >= n_parts_all or all(len(found) < n_parts for found in near)
+        if isinstance(leg.tree, Leaf):
+            best = _first_k(near[0], moments[0], k, reader, generation, excluded)
+            enough = len(best) >= k
+        else:
+            best, beaten = _rank(
+                leg.tree, _joined(wanted, near, generation), moments, reader, generation, excluded
+            )
+            enough = len([f for f in best.values() if f.evidence >= beaten]) >= k
+        if exhausted or enough:
             return _with_cosines(dict(list(best.items())[:k]), leg.tree, generation=generation)
         n_parts = min(n_parts * 4, n_parts_all)
+        wanted = [replace(one, n=n_parts) for one in wanted]
+
+
+def first_wanted(
+    leg: Leg, *, k: int, generation: Generation, allowed: Allowed | None, excluded: frozenset[int]
+) -> list[Wanted]:
+    """Tell which parts a leg asks for first, one wish for each direction; none: nothing is there.
+
+    Args:
+        leg, k, generation, allowed, excluded: see `search_leg`.
+    """
+    directions = leaves(leg.tree)
+    n_parts_all = _n_parts(leg, generation)
+    if not n_parts_all or any(leaf.space.id not in generation.spaces for leaf in directions):
+        return []  # nothing was ever added there
+    n_parts = min(_PARTS_PER_ITEM * (k + len(excluded)), n_parts_all)
+    return [Wanted(leaf, n_parts, allowed) for leaf in directions]
+
+
+def _n_parts(leg: Leg, generation: Generation) -> int:
+    opened = (generation.spaces.get(leaf.space.id) for leaf in leaves(leg.tree))
+    return max((len(o) for o in opened if o is not None), default=0)
 
 
 class _Moments:
@@ -96,41 +124,64 @@ class _Moments:
     def evidence(self, score: float) -> float:
         return score if self._pair is None else self._pair.evidence(self.z(score))
 
+    def found(self, part: Part, score: float) -> Found:
+        z = None if self._pair is None else self.z(score)
+        return Found(part, self.evidence(score), score, z, self.sureness(score))
+
+
+def _first_k(
+    near: Near,
+    moments: _Moments,
+    k: int,
+    reader: Reader,
+    generation: Generation,
+    excluded: frozenset[int],
+) -> Best:
+    """Take the first k items of a list of parts, each by its first part, ties by item id.
+
+    A single list is complete down to its last score, ties included: its k items are the best.
+    """
+    first: dict[int, tuple[Part, float]] = {}
+    last = -np.inf
+    step = k + len(excluded)  # an item often has one part: the rest need not be looked up
+    for start in range(0, len(near), step):
+        some = near[start : start + step]
+        if len(first) >= k and some[0][1] < last:
+            break
+        parts = generation.rows.parts([id_ for id_, _ in some], reader=reader)
+        for id_, score in some:
+            if len(first) >= k and score < last:
+                break
+            part = parts.get(id_)
+            if part is not None and part.item_id not in excluded and part.item_id not in first:
+                first[part.item_id] = (part, score)
+                last = score
+    return _ordered(first, moments)
+
+
+def _ordered(first: dict[int, tuple[Part, float]], moments: _Moments) -> Best:
+    order = sorted(first.items(), key=lambda entry: (-entry[1][1], entry[0]))
+    return {item_id: moments.found(part, score) for item_id, (part, score) in order}
+
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """Scores of candidate parts in every direction, and the last score that each one gave.
-
-    `exhausted` says that there are no other parts.
-    """
+    """Scores of candidate parts in every direction, and the last score that each one gave."""
 
     scores: dict[int, tuple[float, ...]]
     last: tuple[float, ...]
-    exhausted: bool
 
 
-def _candidates(
-    directions: list[Leaf], n_parts: int, *, generation: Generation, allowed: Allowed | None
-) -> _Candidates:
-    found: list[dict[int, float]] = []
-    last: list[float] = []
-    exhausted = True
-    for leaf in directions:
-        near = generation.spaces[leaf.space.id].search(leaf.ranking, k=n_parts, allowed=allowed)
-        n_found = int(near.counts[0])
-        ids, scores = near.ids[0, :n_found].tolist(), near.scores[0, :n_found].tolist()
-        found.append(dict(zip(ids, scores, strict=True)))
-        exhausted = exhausted and n_found < n_parts
-        last.append(scores[-1] if scores else -1.0)
-    if len(directions) == 1:
-        return _Candidates({id_: (s,) for id_, s in found[0].items()}, tuple(last), exhausted)
+def _joined(wanted: list[Wanted], near: list[Near], generation: Generation) -> _Candidates:
+    """Score what any direction found in all of them."""
+    found = [dict(one) for one in near]
+    last = tuple(one[-1][1] if one else -1.0 for one in near)
     everyone = sorted(set().union(*found))
     columns = [
-        _complete(leaf, scores, everyone, generation=generation)
-        for leaf, scores in zip(directions, found, strict=True)
+        _complete(one.leaf, scores, everyone, generation=generation)
+        for one, scores in zip(wanted, found, strict=True)
     ]
-    whole = {id_: tuple(column[id_] for column in columns) for id_ in everyone}
-    return _Candidates(whole, tuple(last), exhausted)
+    return _Candidates({id_: tuple(column[id_] for column in columns) for id_ in everyone}, last)
 
 
 def _complete(
@@ -147,31 +198,29 @@ def _rank(
     tree: Tree,
     candidates: _Candidates,
     moments: list[_Moments],
-    *,
     reader: Reader,
     generation: Generation,
-    excluded: set[int],
+    excluded: frozenset[int],
 ) -> tuple[Best, float]:
     """Order items by their best part; also give what no unseen part can exceed."""
     parts = generation.rows.parts(candidates.scores, reader=reader)
+    is_calibrated = leaves(tree)[0].pair is not None
     found = []
     for part_id, scores in candidates.scores.items():
         part = parts.get(part_id)
         if part is not None and part.item_id not in excluded:
-            evidence = _combine(tree, [m.evidence(s) for m, s in zip(moments, scores, strict=True)])
-            single = isinstance(tree, Leaf)
-            z = _combine(tree, [m.z(s) for m, s in zip(moments, scores, strict=True)])
-            known = z if leaves(tree)[0].pair else None
-            sure = _combine(tree, [m.sureness(s) for m, s in zip(moments, scores, strict=True)])
-            found.append(Found(part, evidence, scores[0] if single else 0.0, known, sure))
+            pairs = list(zip(moments, scores, strict=True))
+            evidence = _combine(tree, [m.evidence(s) for m, s in pairs])
+            z = _combine(tree, [m.z(s) for m, s in pairs]) if is_calibrated else None
+            sureness = _combine(tree, [m.sureness(s) for m, s in pairs])
+            found.append(Found(part, evidence, 0.0, z, sureness))
     found.sort(key=lambda f: (-f.evidence, f.part.id))
     best: Best = {}
     for one in found:
         best.setdefault(one.part.item_id, one)
     ordered = dict(sorted(best.items(), key=lambda entry: (-entry[1].evidence, entry[0])))
     beaten = _combine(tree, [m.evidence(s) for m, s in zip(moments, candidates.last, strict=True)])
-    # A single list is complete down to its last score, ties included: its k items are the best.
-    return ordered, -np.inf if isinstance(tree, Leaf) else beaten
+    return ordered, beaten
 
 
 def _combine(tree: Tree, values: list[float]) -> float:

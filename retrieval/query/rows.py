@@ -1,21 +1,21 @@
-"""Rows of the catalog that hits are made of, remembered while a generation lasts."""
+"""What the catalog says again and again, remembered while a generation lasts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from retrieval.catalog.read import Reader
 from retrieval.types import Item, Part
 
 _MOST_KEPT = 100_000
-"""Rows of each kind; an item takes about 1 kB."""
+"""Rows of each kind, and words; an item takes about 1 kB."""
 
 Row = TypeVar("Row", Item, Part)
 
 
 class RowCache:
-    """Parts and items by id; a generation's rows never change, so none grows stale.
+    """Parts and items by id, and words that no text has; within a generation none grows stale.
 
     Safe to share between threads: two may read the same row, which is the same.
     """
@@ -23,6 +23,7 @@ class RowCache:
     def __init__(self) -> None:
         self._parts: dict[int, Part] = {}
         self._items: dict[int, Item] = {}
+        self._absent: set[str] = set()
         self._stopped = False
 
     def parts(self, ids: Iterable[int], *, reader: Reader) -> dict[int, Part]:
@@ -33,10 +34,22 @@ class RowCache:
         """Look up items by id, as `Reader.items` does."""
         return self._look_up(ids, self._items, reader.items)
 
+    def has_texts_with(self, words: Sequence[str], *, reader: Reader) -> bool:
+        """Tell whether some text has a word that begins with one of these."""
+        wanted = [word for word in words if word not in self._absent]
+        if not wanted:
+            return False
+        has_any = reader.has_texts_with(wanted)
+        if not has_any and not self._stopped:
+            if len(self._absent) + len(wanted) > _MOST_KEPT:
+                self._absent.clear()
+            self._absent.update(wanted)
+        return has_any
+
     def stop(self) -> None:
-        """Read every row anew from now on: the catalog has gone ahead of this generation."""
+        """Read everything anew from now on: the catalog has gone ahead of this generation."""
         self._stopped = True
-        self._parts, self._items = {}, {}
+        self._parts, self._items, self._absent = {}, {}, set()
 
     def _look_up(
         self, ids: Iterable[int], known: dict[int, Row], read: Callable[[list[int]], dict[int, Row]]

@@ -1,30 +1,37 @@
-"""The search pipeline: plan, search each leg, best part per item, calibrate, fuse, fetch."""
+"""The search pipeline: plan, search each leg, best part per item, calibrate, fuse, fetch.
+
+Several queries go through it side by side. Each is answered by itself, as if it were alone; but
+before each step what all of them will ask for is fetched ahead in one go, texts are encoded and
+parts searched for and rows read as one batch, so that 32 queries cost little more than a few.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar, Union
 
-import numpy as np
-
-from index.allowed import Allowed
-from index.types import Ids
-from retrieval.catalog.conditions import Condition
 from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
-from retrieval.errors import NotFoundError, UsageError
+from retrieval.errors import CrossfindError, NotFoundError, UsageError
 from retrieval.media import Loader
-from retrieval.query.calibrate import MIN_PARTS, Calibrator, confidence
+from retrieval.query.calibrate import MIN_PARTS, Calibrator
 from retrieval.query.expression import stored_ids, terms
-from retrieval.query.filters import allowed_parts
-from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
-from retrieval.query.hybrid import WINDOW, Answer, Wording, join, read_wording
-from retrieval.query.plan import Leaf, Leg, LoadWide, expression_of, leaves, plan_query
-from retrieval.query.rank import Best, Found, search_leg
+from retrieval.query.hybrid import WINDOW, Answer, Wording, join, read_wording, words_of
+from retrieval.query.legwork import Legwork
+from retrieval.query.nearest import Nearest, Wanted
+from retrieval.query.plan import LoadWide, encode_ahead, expression_of, plan_query
 from retrieval.query.where import parse_where
-from retrieval.types import Hit, Item, Modality, Query
+from retrieval.types import Hit, Item, Query
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Outcome = Union[list[Hit], CrossfindError]
+"""The hits of a query, or why there are none."""
 
 
 def search(
@@ -55,9 +62,154 @@ def search(
     Raises:
         UsageError: the query or its filter cannot be carried out.
     """
-    excluded = set(leave_out) | _own_items(query, reader)
+    (outcome,) = search_each(
+        [query],
+        reader=reader,
+        generation=generation,
+        encoder=encoder,
+        loader=loader,
+        leave_out=leave_out,
+        load_wide=load_wide,
+        calibrator=calibrator,
+    )
+    if isinstance(outcome, CrossfindError):
+        raise outcome
+    return outcome
+
+
+def search_each(
+    queries: Sequence[Query],
+    *,
+    reader: Reader,
+    generation: Generation,
+    encoder: Encoder,
+    loader: Loader,
+    leave_out: Iterable[int] = (),
+    load_wide: LoadWide | None = None,
+    calibrator: Calibrator | None = None,
+) -> list[Outcome]:
+    """Answer several queries; one that cannot be answered costs no other its answer.
+
+    Args:
+        queries: what is looked for.
+        reader, generation, encoder, loader, leave_out, load_wide, calibrator: see `search`.
+
+    Returns:
+        For each query, in their order, what `search` gives or the error it raises.
+    """
+    nearest, rows = Nearest(generation), generation.rows
+    begin = partial(
+        _begin,
+        reader=reader,
+        nearest=nearest,
+        generation=generation,
+        encoder=encoder,
+        loader=loader,
+        leave_out=frozenset(leave_out),
+        load_wide=load_wide,
+        calibrator=calibrator or Calibrator(reader=reader, generation=generation, encoder=encoder),
+    )
+    with suppress(CrossfindError):  # whom it concerns meets it again
+        expressions = [expression_of(query) for query in queries]
+        rows.has_texts_with([w for e in expressions for w in words_of(e)], reader=reader)
+        encode_ahead(expressions, encoder=encoder)
+    begun = [_attempt(begin, query) for query in queries]
+    with suppress(CrossfindError):
+        wanted = [(one.depth, w) for one in _good(begun) for w in one.wanted()]
+        nearest.look_ahead([w for _, w in wanted])
+        rows.parts({id_ for depth, w in wanted for id_, _ in nearest(w)[:depth]}, reader=reader)
+    ranked = [_attempt(_Begun.ranked, one) for one in begun]
+    with suppress(CrossfindError):
+        rows.items({id_ for one in _good(ranked) for id_ in one.item_ids()}, reader=reader)
+    return [_attempt(_Ranked.hits, one) for one in ranked]
+
+
+def _attempt(work: Callable[[S], T], value: S | CrossfindError) -> T | CrossfindError:
+    """Take a query one step further, unless it has failed before."""
+    if isinstance(value, CrossfindError):
+        return value
+    try:
+        return work(value)
+    except CrossfindError as error:
+        return error
+
+
+def _good(values: Iterable[T | CrossfindError]) -> Iterator[T]:
+    return (value for value in values if not isinstance(value, CrossfindError))
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A query that is planned.
+
+    Attributes:
+        legwork: its legs.
+        wording: what its words bring; None where nothing looks at them.
+    """
+
+    legwork: Legwork
+    wording: Wording | None
+
+    @property
+    def depth(self) -> int:
+        """How many of the best items by vector are wanted."""
+        query = self.legwork.query
+        last = query.offset + query.k
+        return max(last, WINDOW) if self.wording else last
+
+    def wanted(self) -> list[Wanted]:
+        """Tell which parts will be asked for first."""
+        return self.legwork.wanted(self.depth)
+
+    def ranked(self) -> _Ranked:
+        """Search."""
+        query, found = self.legwork.query, self.legwork.best(self.depth)
+        if self.wording:
+            look_up = partial(self.legwork.best_of, wording=self.wording)
+            found = join(found, wording=self.wording, look_up=look_up)
+        return _Ranked(found[query.offset : query.offset + query.k], self.legwork)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A query that is answered, but for the rows of the items."""
+
+    answers: list[Answer]
+    legwork: Legwork
+
+    def item_ids(self) -> list[int]:
+        """Name the items."""
+        return [answer.found.part.item_id for answer in self.answers]
+
+    def hits(self) -> list[Hit]:
+        """Make the hits."""
+        generation, query = self.legwork.generation, self.legwork.query
+        items = generation.rows.items(self.item_ids(), reader=self.legwork.reader)
+        hits = [
+            _hit(answer, items[answer.found.part.item_id], rank=rank)
+            for rank, answer in enumerate(self.answers, start=query.offset + 1)
+        ]
+        return _confident(hits, query)
+
+
+def _begin(
+    query: Query,
+    *,
+    reader: Reader,
+    nearest: Nearest,
+    generation: Generation,
+    encoder: Encoder,
+    loader: Loader,
+    leave_out: frozenset[int],
+    load_wide: LoadWide | None,
+    calibrator: Calibrator,
+) -> _Begun:
+    """Read what a query wants."""
+    excluded = leave_out | _own_items(query, reader)
     condition = parse_where(query.where, columns=reader.columns()) if query.where.strip() else None
-    wording = read_wording(expression_of(query), reader=reader) if query.hybrid else None
+    wording = None
+    if query.hybrid:
+        wording = read_wording(expression_of(query), reader=reader, rows=generation.rows)
     try:
         legs = plan_query(
             query,
@@ -66,123 +218,14 @@ def search(
             encoder=encoder,
             loader=loader,
             load_wide=load_wide,
-            calibrator=calibrator
-            or Calibrator(reader=reader, generation=generation, encoder=encoder),
+            calibrator=calibrator,
         )
     except UsageError as error:
         if error.code != "empty_query" or not wording:
             raise
         legs = []  # words that the model does not know, and the store does
-    legwork = _Legwork(legs, query, reader, generation, excluded, condition)
-    last = query.offset + query.k
-    if wording:
-        found = join(
-            legwork.best(max(last, WINDOW)),
-            wording=wording,
-            look_up=partial(legwork.best_of, wording=wording),
-        )
-    else:
-        found = legwork.best(last)
-    answers = found[query.offset : last]
-    hits = _hits(answers, legwork, first_rank=query.offset + 1)
-    return _confident(hits, query)
-
-
-@dataclass(frozen=True, slots=True)
-class _Legwork:
-    """The legs of a query, ready to be searched among all parts or some.
-
-    Attributes:
-        condition: what the filter wants; None for all.
-    """
-
-    legs: list[Leg]
-    query: Query
-    reader: Reader
-    generation: Generation
-    excluded: set[int]
-    condition: Condition | None
-
-    def best(self, k: int, *, among: Ids | None = None) -> list[Answer]:
-        """Find the best k items, or the best of those that own some parts."""
-        found = [
-            search_leg(
-                leg,
-                k=k,
-                reader=self.reader,
-                generation=self.generation,
-                allowed=self._allowed(_part_modalities(leg), among=among),
-                excluded=self.excluded,
-            )
-            for leg in self.legs
-        ]
-        calibrated = [_is_calibrated(leg) for leg in self.legs]
-        plain = all(isinstance(leg.tree, Leaf) for leg in self.legs)
-        return _fuse(found, calibrated, plain=plain)[:k]
-
-    def best_of(self, item_ids: Sequence[int], n: int, *, wording: Wording) -> list[Answer]:
-        """Find the best n of some items, by the texts that have the words where they are texts."""
-        parts = self.reader.parts_of(item_ids)
-        good = [
-            part
-            for part in parts
-            if not wording.parts.get(part.item_id) or part.id in wording.parts[part.item_id]
-        ]
-        ids: Ids = np.array(sorted(part.id for part in good), dtype=np.int64)
-        if self.legs:
-            return self.best(n, among=ids)
-        through = self._allowed(None, among=ids)
-        assert through is not None  # `among` restricts it
-        allowed = set(through.ids.tolist())
-        kept = {part.item_id: part for part in reversed(good) if part.id in allowed}
-        wanted = sorted(set(kept) - self.excluded)[:n]
-        return [Answer(Found(kept[id_], evidence=0.0, cosine=0.0), None) for id_ in wanted]
-
-    def _allowed(
-        self, part_modalities: tuple[Modality, ...] | None, *, among: Ids | None
-    ) -> Allowed | None:
-        through = allowed_parts(
-            part_modalities=part_modalities,
-            modality=self.query.modality,
-            condition=self.condition,
-            reader=self.reader,
-            generation=self.generation,
-        )
-        if among is None:
-            return through
-        return Allowed(among if through is None else np.intersect1d(among, through.ids))
-
-
-def _fuse(found: list[Best], calibrated: list[bool], *, plain: bool) -> list[Answer]:
-    """Merge calibrated lists; lists that cannot be compared with them join by rank.
-
-    The lists of a plain query merge by confidence, which within one list rises with the score, so
-    that the merged list falls in confidence. Sureness is confidence before it saturates at 1. The
-    lists of AND and OR merge by the evidence that their own order was made with.
-    """
-
-    def weight(one: Found) -> float:
-        return one.sureness if plain else one.evidence
-
-    merged: Best = {}
-    for best, known in zip(found, calibrated, strict=True):
-        for item_id, one in best.items() if known else ():
-            before = merged.get(item_id)
-            if before is None or weight(one) > weight(before):
-                merged[item_id] = one
-    merged = dict(sorted(merged.items(), key=lambda entry: (-weight(entry[1]), entry[0])))
-    others = [best for best, known in zip(found, calibrated, strict=True) if not known]
-    lists = [merged, *others] if merged else others
-    order = fuse_ranks([list(best) for best in lists])
-    first = {id_: (one, best is merged) for best in reversed(lists) for id_, one in best.items()}
-    return [
-        Answer(one, confidence(one.sureness) if known else None)
-        for one, known in (first[item_id] for item_id in order)
-    ]
-
-
-def _is_calibrated(leg: Leg) -> bool:
-    return all(leaf.pair for leaf in leaves(leg.tree))
+    legwork = Legwork(legs, query, reader, generation, nearest, excluded, condition)
+    return _Begun(legwork, wording)
 
 
 def _own_items(query: Query, reader: Reader) -> set[int]:
@@ -198,12 +241,6 @@ def _own_items(query: Query, reader: Reader) -> set[int]:
     return own
 
 
-def _part_modalities(leg: Leg) -> tuple[Modality, ...] | None:
-    """Name the part modalities of a leg; None where its Spaces hold no others."""
-    held = {m for leaf in leaves(leg.tree) for m in leaf.space.modalities}
-    return None if held == set(leg.part_modalities) else leg.part_modalities
-
-
 def _confident(hits: list[Hit], query: Query) -> list[Hit]:
     """Keep the hits that reach the wanted confidence; they keep their ranks."""
     if not query.min_confidence:
@@ -215,15 +252,6 @@ def _confident(hits: list[Hit], query: Query) -> list[Hit]:
             code="not_calibrated",
         )
     return [hit for hit in hits if (hit.confidence or 0.0) >= query.min_confidence]
-
-
-def _hits(answers: list[Answer], legwork: _Legwork, *, first_rank: int) -> list[Hit]:
-    ids = [answer.found.part.item_id for answer in answers]
-    items = legwork.generation.rows.items(ids, reader=legwork.reader)
-    return [
-        _hit(answer, items[answer.found.part.item_id], rank=rank)
-        for rank, answer in enumerate(answers, start=first_rank)
-    ]
 
 
 def _hit(answer: Answer, item: Item, *, rank: int) -> Hit:
