@@ -177,6 +177,7 @@ class _Run:
         self._n_loaded = 0
         self._n_failed = 0
         self._n_committed = 0
+        self._n_copies = 0  # that were not loaded
         self._n_total: int | None = None
         self._done = AddReport()
 
@@ -238,6 +239,7 @@ class _Run:
                 others = paths.get(copy.content_hash or "", [])
                 gone = [path for path in others if not is_there(path)]
                 self._collector.take_copy(copy, vanished=gone)
+            self._n_copies += len(copies)
         if self._collector.is_empty:
             return
         self._done = _sum(self._done, self._collector.commit())
@@ -269,7 +271,7 @@ class _Run:
 
     def _tell(self) -> None:
         if self._on_progress is not None:
-            n_settled = self.plan.n_unchanged + self._done.n_copies
+            n_settled = self.plan.n_unchanged + self._n_copies
             self._on_progress(
                 Progress(
                     n_done=self._n_loaded + n_settled,

@@ -104,6 +104,26 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     build.communicate()
 
 
+def test_two_signals_end_a_process_that_is_busy_below_python() -> None:
+    code = (
+        "import hashlib; from retrieval.cli.stop import stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 100_000_000)  # a minute without a bytecode\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    started_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert time.monotonic() - started_s < 2
+    process.communicate()
+
+
 @pytest.mark.slow
 def test_a_process_killed_while_the_store_is_made_leaves_a_store_that_opens(tmp_path: Path) -> None:
     media = make_media(tmp_path / "media", n_files=5)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 
@@ -20,12 +22,15 @@ _PR_SET_PTRACER = 0x59616D61
 _ANYBODY = -1
 
 
-def in_fork(job: Callable[[], None], *, strace: tuple[str, ...] = ()) -> int:
+def in_fork(
+    job: Callable[[], None], *, strace: tuple[str, ...] = (), kill_after_s: float | None = None
+) -> int:
     """Do a job in a fork of this process, under strace where options are given.
 
     Args:
         job: what to do; an error of ours ends the fork with its exit code.
         strace: e.g. `("-e", "inject=write:signal=KILL:when=3")`.
+        kill_after_s: when to send SIGKILL; None for never.
 
     Returns:
         The exit status, negative for a signal, as `subprocess` has it.
@@ -38,6 +43,9 @@ def in_fork(job: Callable[[], None], *, strace: tuple[str, ...] = ()) -> int:
     os.close(wait_fd)
     tracer = _attach(pid, strace) if strace else None
     os.close(release_fd)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(pid, signal.SIGKILL)  # of no effect where it has ended
     _, status = os.waitpid(pid, 0)
     if tracer is not None:
         tracer.communicate(timeout=60)
@@ -71,7 +79,7 @@ def _attach(pid: int, options: tuple[str, ...]) -> subprocess.Popen[str]:
     assert tracer.stderr is not None
     said = tracer.stderr.readline()  # the fork is stopped before this line is written
     if "attached" not in said:
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise AssertionError(f"strace could not attach: {said}")
     return tracer

@@ -54,6 +54,9 @@ STATES: tuple[dict[str, str], ...] = (
 N_STEPS = len(STATES) - 1
 OWN_EXIT = 99
 
+SHARED_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+"""Where stores may lie that suffer in theory only: no disk needs to turn for them."""
+
 
 def expected(n_acked: int) -> dict[str, str]:
     """Give file name -> text after so many acknowledged steps."""
@@ -126,7 +129,8 @@ def in_process() -> Iterator[None]:
         yield
 
 
-def _remove(engine: Engine, path: Path) -> None:
+def remove(engine: Engine, path: Path) -> None:
+    """Remove a file's items, or find that this was done."""
     with suppress(NotFoundError):  # it went before the fault
         engine.remove(path)
 
@@ -137,7 +141,7 @@ _STEPS: tuple[Callable[[Engine, Path], object], ...] = (
     lambda engine, media: engine.add(media / "a"),
     lambda engine, media: engine.add(media / "b"),
     lambda engine, _media: engine.build(),
-    lambda engine, media: _remove(engine, media / "a" / GONE),
+    lambda engine, media: remove(engine, media / "a" / GONE),
     lambda engine, media: engine.add(media / "a" / "changing.txt"),
     lambda engine, media: engine.add(media / "c"),
     lambda engine, _media: engine.build(),

@@ -29,13 +29,19 @@ from retrieval.errors import CrossfindError
 from tests.faults.forks import in_fork
 from tests.faults.oracle import acked, problems
 from tests.faults.plants import PLANTS
-from tests.faults.subject import EXCHANGE, N_STEPS, OWN_EXIT, exchange, in_process, live, run
+from tests.faults.subject import (
+    EXCHANGE,
+    N_STEPS,
+    OWN_EXIT,
+    SHARED_MEMORY,
+    exchange,
+    in_process,
+    live,
+    run,
+)
 from tests.faults.tracing import CALLS, Place, count_calls, quiet_environment
 
 KILL, FULL, FAILING = "signal=KILL", "error=ENOSPC", "error=EIO"
-SHARED_MEMORY = Path("/dev/shm")
-"""Where the stores lie: what a disk would do is told by strace, so none needs to turn."""
-
 JOURNALS = ("TRUNCATE", "WAL")
 """The one that stores have, and the other that SQLite offers for the same promise."""
 
@@ -204,9 +210,8 @@ def main() -> int:
     parser.add_argument("--first", action="store_true", help="end with the first that is wrong")
     parser.add_argument("--plant", default="", help="with this bug planted")
     options = parser.parse_args()
-    where = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="crossfind-faults-", dir=where) as folder,
+        tempfile.TemporaryDirectory(prefix="crossfind-faults-", dir=SHARED_MEMORY) as folder,
         in_process(),
         journal(options.journal),
     ):
