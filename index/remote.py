@@ -11,12 +11,13 @@ here, exactly; for many, more candidates are asked for (see `index.filtered`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from index.base import Index, check_new_ids
-from index.errors import InputError
+from index.errors import DamagedError, InputError
 from index.filtered import SPARE, Nominator, search_filtered
 from index.ids import IdTable
 from index.remote_plan import ALGORITHMS
@@ -26,6 +27,8 @@ from index.rows import read_rows
 from index.scan import Block, scan
 from index.topk import order_table, score_table
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
+
+Labels = npt.NDArray[np.int8]
 
 # What a request costs, in rows that could be compared here meanwhile.
 _ROWS_PER_REQUEST = 20_000.0
@@ -40,13 +43,14 @@ class MilvusIndex(Index):
         dim: length of a vector.
         server: where the collection is.
         collection: its name; made where there is none.
-        groups: name -> int64 ids, ascending: what Milvus keeps in a partition each, so that a
-            filter by group costs nothing there.
+        partitions: names of what Milvus keeps apart, so that a filter by them costs nothing there.
         algorithm: one of `ALGORITHMS`.
+        is_there: the collection was made before, and must be there.
         parameters: of the algorithm; the defaults where left out.
 
     Raises:
         InputError: an unknown algorithm or parameter, or one that Milvus Lite does not know.
+        DamagedError: the collection that should be there is gone.
         UnreachableError: the server does not answer.
     """
 
@@ -58,8 +62,9 @@ class MilvusIndex(Index):
         *,
         server: MilvusServer,
         collection: str,
-        groups: Mapping[str, Ids] | None = None,
+        partitions: Sequence[str] = (),
         algorithm: str = "HNSW",
+        is_there: bool = False,
         **parameters: int,
     ) -> None:
         super().__init__(dim)
@@ -72,15 +77,17 @@ class MilvusIndex(Index):
                 raise InputError(f"{name} has no effect on {algorithm}", code="bad_parameter")
         self.server, self.collection, self.algorithm = server, collection, algorithm
         self.parameters = dict(known.defaults) | parameters
-        self.groups = dict(groups or {})
+        self.partitions = tuple(partitions)
         self._rows = RowBlocks(dim)
-        self._group_of = np.zeros(0, np.int16)  # by position; -1: the default partition
+        self._labels = np.zeros(0, np.int8)  # by position: number of its partition, -1 for none
         self._known: tuple[int, Ids, Ids] | None = None
         if collection not in server.names():
+            if is_there:
+                raise DamagedError(f"Milvus at {server.address} has no collection {collection}")
             build = {name: self.parameters[name] for name in known.build}
             server.create(
                 collection, dim=self.dim, algorithm=algorithm, parameters=build,
-                partitions=list(self.groups),
+                partitions=self.partitions,
             )  # fmt: skip
 
     @property
@@ -88,12 +95,15 @@ class MilvusIndex(Index):
         effort = ALGORITHMS[self.algorithm].effort
         return (effort,) if effort else ()
 
-    def add_block(self, block: RowBlock, *, ids: Ids, is_there: bool = False) -> None:
+    def add_block(
+        self, block: RowBlock, *, ids: Ids, labels: Labels | None = None, is_there: bool = False
+    ) -> None:
         """Index rows that stay where they are; all or none are found afterwards.
 
         Args:
             block: unit rows once widened; checked by who wrote them; must not change.
             ids: int64 [block.n], none negative, none twice, none in use.
+            labels: int8 [block.n], number of each one's partition, -1 for none; None: none has one.
             is_there: the collection has them already; only the rows are taken note of.
 
         Raises:
@@ -104,7 +114,7 @@ class MilvusIndex(Index):
         with self._guard.change():
             self._check_open()
             self._check_unused(ids)
-            self._append(block, ids=ids, is_there=is_there)
+            self._append(block, ids=ids, labels=labels, is_there=is_there)
             self._table.append(ids)
 
     def settle(self, parameters: SearchParameters) -> None:
@@ -120,35 +130,26 @@ class MilvusIndex(Index):
                 self.parameters[name] = value
 
     def _add(self, vectors: Vectors, *, ids: Ids) -> None:
-        self._append(ArrayBlock(vectors.copy()), ids=ids, is_there=False)
+        self._append(ArrayBlock(vectors.copy()), ids=ids, labels=None, is_there=False)
 
-    def _append(self, block: RowBlock, *, ids: Ids, is_there: bool) -> None:
-        groups = self._groups_of(ids)
+    def _append(self, block: RowBlock, *, ids: Ids, labels: Labels | None, is_there: bool) -> None:
+        labels = np.full(block.n, -1, np.int8) if labels is None else labels
         if not is_there and block.n:
-            self._insert(block, ids=ids, groups=groups)
+            self._insert(block, ids=ids, labels=labels)
             self.server.settle(self.collection)
         self._rows.append(block)
-        self._group_of = np.concatenate([self._group_of, groups])
+        self._labels = np.concatenate([self._labels, labels])
 
-    def _insert(self, block: RowBlock, *, ids: Ids, groups: Ids) -> None:
+    def _insert(self, block: RowBlock, *, ids: Ids, labels: Labels) -> None:
         for start in range(0, block.n, PIECE_ROWS):
-            stop = min(start + PIECE_ROWS, block.n)
-            rows, here = read_rows(block.slice(start, stop)), groups[start:stop]
-            for group in np.unique(here).tolist():
-                mine = here == group
+            here = slice(start, min(start + PIECE_ROWS, block.n))
+            rows = read_rows(block.slice(here.start, here.stop))
+            for label in np.unique(labels[here]).tolist():
+                mine = labels[here] == label
+                partition = "" if label < 0 else self.partitions[label]
                 self.server.insert(
-                    self.collection, rows[mine], ids=ids[start:stop][mine],
-                    partition=self._partition(group),
-                )  # fmt: skip
-
-    def _groups_of(self, ids: Ids) -> Ids:
-        found = np.full(len(ids), -1, np.int16)
-        for number, members in enumerate(self.groups.values()):
-            found[np.isin(ids, members)] = number
-        return found
-
-    def _partition(self, group: int) -> str:
-        return "" if group < 0 else list(self.groups)[group]
+                    self.collection, rows[mine], ids=ids[here][mine], partition=partition
+                )
 
     def _search(
         self, queries: Vectors, *, k: int, wanted: Mask | None, parameters: SearchParameters
@@ -190,11 +191,16 @@ class _MilvusNominator(Nominator):
     def __init__(self, ix: MilvusIndex, wanted: Mask, effort: dict[str, int]) -> None:
         self._ix, self._wanted, self._effort = ix, wanted, effort
         self._table: IdTable = ix._table
-        n_in = np.bincount(ix._group_of + 1, minlength=len(ix.groups) + 1)
-        n_wanted_in = np.bincount(ix._group_of[wanted] + 1, minlength=len(ix.groups) + 1)
-        self._groups = np.flatnonzero(n_wanted_in)
-        n_asked, n_wanted = int(n_in[self._groups].sum()), int(n_wanted_in.sum())
-        self._share = n_wanted / max(1, n_asked)
+        self._share, self._partitions = 1.0, list[str]()
+        if ix._table.n_live == ix._table.n_positions == np.count_nonzero(wanted):
+            return
+        n_partitions = 1 + len(ix.partitions)
+        n_wanted_in = np.bincount(ix._labels[wanted] + 1, minlength=n_partitions)
+        n_in = np.bincount(ix._labels + 1, minlength=n_partitions)
+        asked = np.flatnonzero(n_wanted_in)
+        self._share = int(n_wanted_in.sum()) / int(n_in[asked].sum())
+        names = ("_default", *ix.partitions)
+        self._partitions = [names[number] for number in asked.tolist()]
 
     def n_candidates(self, k: int) -> int:
         return (k if self._share == 1 else int(_LIKELY * k / self._share)) + SPARE
@@ -206,11 +212,10 @@ class _MilvusNominator(Nominator):
 
     def nominate(self, queries: Vectors, n: int) -> Ids:
         ix = self._ix
-        names = [ix._partition(group - 1) or "_default" for group in self._groups.tolist()]
         effort = {name: max(value, n) for name, value in self._effort.items() if name != "nprobe"}
         found = ix.server.nearest(
             ix.collection, queries, n=n, effort=self._effort | effort,
-            partitions=names if len(names) <= len(ix.groups) else (),
+            partitions=self._partitions,
         )  # fmt: skip
         return ix.positions(found)
 
