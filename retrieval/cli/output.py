@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ def escape(text: str) -> str:
     """
     whole = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
+
+
+def is_terminal() -> bool:
+    """Tell whether results go to somebody's eyes."""
+    return sys.stdout.isatty()
 
 
 def short_path(path: str) -> str:
@@ -87,7 +93,8 @@ def print_hits(
             click.echo(json.dumps(row))
     elif as_files:
         for hit in hits:
-            click.echo(os.fsencode(hit.path))
+            # Programs get the bytes of the name; people get what drives no terminal.
+            click.echo(escape(hit.path) if is_terminal() else os.fsencode(hit.path))
     elif hits:
         for hit in hits:
             click.echo(_line(hit))
