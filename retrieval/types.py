@@ -101,6 +101,10 @@ class Details:
         lat, lon: where, in degrees north and east.
         camera: maker and model.
         tags: keywords, sorted.
+        sample_rate_hz, n_channels: of the sound as it is stored.
+        fps: frames per second of a video, on average.
+        codec: of a video's pictures, or of a sound, as FFmpeg calls it.
+        title, artist, album: as the file is tagged.
     """
 
     taken_ns: int | None = None
@@ -108,6 +112,13 @@ class Details:
     lon: float | None = None
     camera: str | None = None
     tags: tuple[str, ...] = ()
+    sample_rate_hz: int | None = None
+    n_channels: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
 
 
 NOTHING = Details()
@@ -127,7 +138,7 @@ class Loaded:
         width_px, height_px, duration_s: None where they have no meaning.
         caption: text of the caption file beside it, or None.
         flags: sorted, e.g. `silent`, `shorter_than_header`, `first_30_min_only`.
-        details: of a picture's EXIF, IPTC and XMP.
+        details: of a picture's EXIF, IPTC and XMP; of a container's streams and tags.
     """
 
     modality: Modality

@@ -26,6 +26,13 @@ FIELDS: dict[str, Kind] = {
     "lat": "number",
     "lon": "number",
     "camera": "text",
+    "sample_rate_hz": "number",
+    "channels": "number",
+    "fps": "number",
+    "codec": "text",
+    "title": "text",
+    "artist": "text",
+    "album": "text",
     "tag": "tags",
 }
 """The fields of an item that a condition can name, and what kind of value each has. A condition may

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -10,7 +11,14 @@ import sqlalchemy as sa
 from retrieval.catalog import fulltext
 from retrieval.catalog.conditions import Kind, Value
 from retrieval.catalog.records import ItemRecord
-from retrieval.catalog.schema import ColumnRow, ColumnValueRow, DetailRow, ItemRow, TagRow
+from retrieval.catalog.schema import (
+    ColumnRow,
+    ColumnValueRow,
+    DetailRow,
+    ItemRow,
+    StreamRow,
+    TagRow,
+)
 from retrieval.catalog.seal import sealed
 from retrieval.types import NOTHING, Details
 
@@ -18,6 +26,7 @@ OF_FILE, OF_TABLE = "file", "table"
 """Where a tag comes from: the item's own file, or a table of the user."""
 
 _CHUNK = 500
+_STREAM = ("sample_rate_hz", "n_channels", "fps", "codec", "title", "artist", "album")
 
 
 def put_details(connection: sa.Connection, items: Iterable[ItemRecord]) -> None:
@@ -33,16 +42,29 @@ def put_details(connection: sa.Connection, items: Iterable[ItemRecord]) -> None:
         }
         for item in said
     ]
+    heard = [
+        {
+            "item_id": item.id,
+            **{name: getattr(item.details, name) for name in _STREAM},
+            "fps": _float(item.details.fps),
+        }
+        for item in said
+        if any(getattr(item.details, name) is not None for name in _STREAM)
+    ]
     tags = [(item.id, tag, OF_FILE) for item in said for tag in item.details.tags]
     for start in range(0, len(rows), _CHUNK):
         chunk = [sealed(DetailRow, row) for row in rows[start : start + _CHUNK]]
         connection.execute(sa.insert(DetailRow), chunk)
+    for start in range(0, len(heard), _CHUNK):
+        chunk = [sealed(StreamRow, row) for row in heard[start : start + _CHUNK]]
+        connection.execute(sa.insert(StreamRow), chunk)
     _insert_tags(connection, tags)
 
 
 def drop_details(connection: sa.Connection, item_ids: Sequence[int]) -> None:
     """Forget what the files of items said (a chunk of them); what the user said stays."""
-    connection.execute(sa.delete(DetailRow).where(DetailRow.item_id.in_(item_ids)))
+    for table in (DetailRow, StreamRow):
+        connection.execute(sa.delete(table).where(table.item_id.in_(item_ids)))
     own = TagRow.item_id.in_(item_ids)
     connection.execute(sa.delete(TagRow).where(own, TagRow.source == OF_FILE))
 
@@ -101,6 +123,10 @@ def details(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, Det
         for row in rows:
             words = said[row.item_id].tags if row.item_id in said else ()
             said[row.item_id] = Details(row.taken_ns, row.lat, row.lon, row.camera, words)
+        streams = connection.execute(sa.select(StreamRow).where(StreamRow.item_id.in_(ids)))
+        for heard in streams:
+            own = {name: getattr(heard, name) for name in _STREAM}
+            said[heard.item_id] = replace(said.get(heard.item_id, NOTHING), **own)
     return said
 
 

@@ -21,7 +21,14 @@ from retrieval.catalog.conditions import (
     Value,
     Within,
 )
-from retrieval.catalog.schema import ColumnValueRow, DetailRow, FileRow, ItemRow, TagRow
+from retrieval.catalog.schema import (
+    ColumnValueRow,
+    DetailRow,
+    FileRow,
+    ItemRow,
+    StreamRow,
+    TagRow,
+)
 
 Clause = sa.ColumnElement[bool]
 
@@ -30,6 +37,13 @@ _DETAILS: dict[str, Any] = {  # Any: columns of several types
     "lat": DetailRow.lat,
     "lon": DetailRow.lon,
     "camera": DetailRow.camera,
+    "sample_rate_hz": StreamRow.sample_rate_hz,
+    "channels": StreamRow.n_channels,
+    "fps": StreamRow.fps,
+    "codec": StreamRow.codec,
+    "title": StreamRow.title,
+    "artist": StreamRow.artist,
+    "album": StreamRow.album,
 }
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {  # Any: columns overload the operators
@@ -62,7 +76,7 @@ def _field(condition: Comparison | Member | Like) -> Clause:
         assert not isinstance(condition, Comparison)  # read as Member
         return several(condition)
     if field in _DETAILS:
-        return _has_detail(_atom(condition, _DETAILS[field]))
+        return _has_detail(_atom(condition, _DETAILS[field]), of=_DETAILS[field].class_)
     if field in FIELDS:
         return sa.func.coalesce(_atom(condition, getattr(ItemRow, field)), sa.false())
     number = isinstance(_some_value(condition), int | float)
@@ -121,10 +135,10 @@ def _missing(field: str) -> Clause:
     if field in ("path", "modified", "year"):
         return sa.not_(_some_file(sa.true()))
     if field in _DETAILS:
-        return sa.not_(_has_detail(_DETAILS[field].is_not(None)))
+        column = _DETAILS[field]
+        return sa.not_(_has_detail(column.is_not(None), of=column.class_))
     if field in FIELDS:
-        column: sa.ColumnElement[Any] = getattr(ItemRow, field)  # Any: by its type
-        return column.is_(None)
+        return sa.ColumnElement.is_(getattr(ItemRow, field), None)
     return sa.not_(_has_column(field, sa.true()))
 
 
@@ -170,9 +184,8 @@ def _some_file(clause: Clause) -> Clause:
     )
 
 
-def _has_detail(clause: Clause) -> Clause:
-    own = sa.select(DetailRow.item_id).where(DetailRow.item_id == ItemRow.id)
-    return own.where(clause).exists()
+def _has_detail(clause: Clause, *, of: type[DetailRow | StreamRow] = DetailRow) -> Clause:
+    return sa.select(of.item_id).where(of.item_id == ItemRow.id).where(clause).exists()
 
 
 def _has_tag(clause: Clause) -> Clause:

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 # The numbered migrations, oldest first. Alembic knows them too, but importing Alembic costs
 # more than a whole search; it is imported only when there is something to migrate.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
 def current_revision(connection: sa.Connection) -> str | None:

@@ -184,6 +184,22 @@ class DetailRow(Base):
     checksum: Mapped[int] = _checksum()
 
 
+class StreamRow(Base):
+    """What a sound or video says of its streams, and its tags; only items that say something."""
+
+    __tablename__ = "streams"
+
+    item_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    sample_rate_hz: Mapped[int | None]
+    n_channels: Mapped[int | None]
+    fps: Mapped[float | None]
+    codec: Mapped[str | None] = mapped_column(Text)
+    title: Mapped[str | None] = mapped_column(Text)
+    artist: Mapped[str | None] = mapped_column(Text)
+    album: Mapped[str | None] = mapped_column(Text)
+    checksum: Mapped[int] = _checksum()
+
+
 class TagRow(Base):
     """A tag of an item, from its own file (`file`) or from a table of the user (`table`)."""
 

@@ -23,6 +23,7 @@ from retrieval.catalog.schema import (
     SegmentRow,
     SpaceRow,
     StoreRow,
+    StreamRow,
     TagRow,
     TextRow,
     TombstoneRow,
@@ -53,6 +54,9 @@ PROTECTED: dict[type[Base], tuple[str, ...]] = {
     ),
     TextRow: ("pk", "item_id", "part_id", "path_key", "name", "stem"),
     DetailRow: ("item_id", "taken_ns", "lat", "lon", "camera"),
+    StreamRow: (
+        "item_id", "sample_rate_hz", "n_channels", "fps", "codec", "title", "artist", "album",
+    ),
     TagRow: ("item_id", "tag", "source"),
     ColumnRow: ("name", "kind"),
     ColumnValueRow: ("item_id", "name", "text", "number"),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import BadMediaError
+from retrieval.media.container_details import container_details
 from retrieval.media.containers import open_container, sound_stream
 from retrieval.media.decoded import Decoded
 from retrieval.types import LoadedPart, MediaSpec
@@ -85,10 +86,13 @@ def load_audio(file: io.BufferedIOBase, *, format: str, spec: MediaSpec) -> Deco
                 code="no_audio",
             )
         header_s = _wav_header_s(file) if format == "wav" else _header_s(container, stream)
+        details = container_details(container, sound=stream)
         sound = decode_sound(container, stream, spec=spec, header_s=header_s, budget_s=_BUDGET_S)
     parts = windows(sound, spec=spec)
     duration_s = len(sound.samples) / spec.sample_rate_hz
-    return Decoded("audio", format, parts, duration_s=duration_s, flags=sound.flags)
+    return Decoded(
+        "audio", format, parts, duration_s=duration_s, flags=sound.flags, details=details
+    )
 
 
 def windows(sound: Sound, *, spec: MediaSpec) -> tuple[LoadedPart, ...]:

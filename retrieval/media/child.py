@@ -27,6 +27,7 @@ from retrieval.media.wire import (
 from retrieval.types import Loaded, MediaSpec
 
 _START_TIMEOUT_S = 60.0
+_PATIENCE = 10  # times its limit a file may take by the clock, on a machine that is busy
 _F_SETPIPE_SZ = 1031  # Linux; a picture fits into the pipe, so the child need not wait for us
 _PIPE_BYTES = 1 << 20
 
@@ -58,6 +59,7 @@ class Child:
         self._config: dict[str, object] = {
             "spec": asdict(spec),
             "timeout_s": int(timeout_s) + 1,
+            "patience_s": int(timeout_s * _PATIENCE) + 1,
             "memory_bytes": memory_bytes,
             "faults": faults_on,
         }
@@ -81,7 +83,7 @@ class Child:
         """
         process = self._process or self._start()
         self.n_jobs += 1
-        pipe = _Pipe(process, deadline=time.monotonic() + self._timeout_s)
+        pipe = _Pipe(process, limit_s=self._timeout_s)
         try:
             pipe.write(pack_job(found))
             return read_reply(pipe.read_into, spec=self._spec, shared=self._shared)
@@ -143,7 +145,7 @@ class Child:
             self._process, self.n_jobs = process, 0
             if self._is_struck:  # between the start and here
                 _kill(process)
-        pipe = _Pipe(process, deadline=time.monotonic() + _START_TIMEOUT_S)
+        pipe = _Pipe(process, limit_s=_START_TIMEOUT_S)
         _widen(pipe.out)
         try:
             pipe.write(pack_header(self._config | {"shared": shared_fd}))
@@ -209,13 +211,18 @@ class Child:
 
 
 class _Pipe:
-    """Both pipes of a child, with one deadline."""
+    """Both pipes of a child, with one limit of time.
 
-    def __init__(self, process: subprocess.Popen[bytes], *, deadline: float) -> None:
+    Time in which the child could run and got no core does not count, up to `_PATIENCE` limits: a
+    busy machine is no fault of the file.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], *, limit_s: float) -> None:
         if process.stdin is None or process.stdout is None:
             raise EOFError
         self._in, self.out = process.stdin.fileno(), process.stdout.fileno()
-        self._deadline = deadline
+        self._pid, self._limit_s = process.pid, limit_s
+        self._started_s, self._queued_s = time.monotonic(), _queued_s(process.pid)
 
     def write(self, data: bytes) -> None:
         # A job is shorter than a pipe, and the child is waiting for it: this never blocks.
@@ -227,13 +234,30 @@ class _Pipe:
         poll = select.poll()
         poll.register(self.out, select.POLLIN)
         while view:
-            left_ms = (self._deadline - time.monotonic()) * 1000
-            if left_ms <= 0 or not poll.poll(left_ms):
-                raise TimeoutError
+            if not poll.poll(self._left_ms()):
+                continue
             n_read = os.readv(self.out, [view])
             if n_read == 0:
                 raise EOFError
             view = view[n_read:]
+
+    def _left_ms(self) -> float:
+        spent_s = time.monotonic() - self._started_s
+        if spent_s >= self._limit_s:
+            queued_s = _queued_s(self._pid) - self._queued_s
+            spent_s -= min(queued_s, (_PATIENCE - 1) * self._limit_s)
+            if spent_s >= self._limit_s:
+                raise TimeoutError
+        return max(1.0, (self._limit_s - spent_s) * 1000)
+
+
+def _queued_s(pid: int) -> float:
+    """Tell how long a process has waited for a core in its life; 0 where nobody counts."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb", buffering=0) as file:
+            return int(file.read(100).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 # Nothing of the user's environment: a decoder that is taken over finds no secrets.

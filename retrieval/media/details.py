@@ -69,7 +69,7 @@ def clean_tags(found: list[str]) -> tuple[str, ...]:
         >>> clean_tags([" wild", "pets", "wild", ""])
         ('pets', 'wild')
     """
-    cleaned = {_printable(tag)[:MAX_TAG_CHARS].strip() for tag in found}
+    cleaned = {printable_line(tag)[:MAX_TAG_CHARS].strip() for tag in found}
     return tuple(sorted(cleaned - {""})[:MAX_TAGS])
 
 
@@ -102,7 +102,7 @@ def _degrees(place: dict[int, Any], key: int, ref: int, most: int) -> float | No
 
 
 def _camera(make: object, model: object) -> str | None:
-    maker, name = (_printable(x).strip("\0 ") if _is_text(x) else "" for x in (make, model))
+    maker, name = (printable_line(x).strip("\0 ") if _is_text(x) else "" for x in (make, model))
     if name.lower().startswith(maker.lower()):
         maker = ""
     return f"{maker} {name}".strip()[:200] or None
@@ -140,6 +140,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _printable(text: object) -> str:
+def printable_line(text: object) -> str:
+    """Bring a text to one line without NUL and halves of characters."""
     whole = str(text).encode("utf-8", "replace").decode("utf-8").replace("\0", "")
     return " ".join(whole.split())

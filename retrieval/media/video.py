@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.errors import BadMediaError
 from retrieval.media.audio import decode_sound, load_audio, windows
+from retrieval.media.container_details import container_details
 from retrieval.media.containers import open_container, sound_stream, video_stream
 from retrieval.media.decoded import Decoded
 from retrieval.media.frames import Shot, pick_frames
@@ -64,6 +65,7 @@ def load_video(file: io.BufferedIOBase, *, format: str, spec: MediaSpec) -> Deco
         film = _Film(container, stream, spec=spec)
         dense = _has_dense_keyframes(file, format=format, within_s=spec.frame_every_s)
         shots = film.shots(duration_s, dense_keyframes=dense)
+        details = container_details(container, sound=sound_stream(container), video=stream)
         size = (stream.codec_context.width, stream.codec_context.height)
         if film.rotation % 180:
             size = (size[1], size[0])
@@ -82,6 +84,7 @@ def load_video(file: io.BufferedIOBase, *, format: str, spec: MediaSpec) -> Deco
         height_px=size[1],
         duration_s=end_s,
         flags=tuple(sorted(film.flags | sound_flags)),
+        details=details,
     )
 
 

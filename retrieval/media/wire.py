@@ -250,8 +250,12 @@ def _details(value: object) -> Details:
         taken_ns=taken_ns,
         lat=_time(value["lat"]),
         lon=_time(value["lon"]),
-        camera=None if camera is None else _text(camera),
+        camera=_maybe_text(camera),
         tags=tuple(_text(tag) for tag in tags),
+        sample_rate_hz=_small(value["sample_rate_hz"]),
+        n_channels=_small(value["n_channels"]),
+        fps=_time(value["fps"]),
+        **{name: _maybe_text(value[name]) for name in ("codec", "title", "artist", "album")},
     )
 
 
@@ -265,6 +269,14 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > 20_000:
         raise ValueError("not a short text")
     return value
+
+
+def _small(value: object) -> int | None:
+    return None if value is None else min(_count(value), (1 << 31) - 1)
+
+
+def _maybe_text(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def sound_under(windows: list[object]) -> Samples:

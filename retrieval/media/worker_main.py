@@ -33,6 +33,7 @@ def main() -> None:
     config = read_header(_read_into)
     spec = MediaSpec(**config["spec"])  # type: ignore[arg-type]
     timeout_s = int(config["timeout_s"])  # type: ignore[call-overload]
+    patience_s = int(config["patience_s"])  # type: ignore[call-overload]
     memory_bytes = int(config["memory_bytes"])  # type: ignore[call-overload]
     faults_on = config["faults"] is True
     number = config["shared"]
@@ -45,7 +46,7 @@ def main() -> None:
             job = unpack_job(read_header(_read_into))
         except EOFError:
             return
-        _limit_time(timeout_s + _SPARE_S)
+        _limit_time(timeout_s + _SPARE_S, by_clock_s=patience_s + _SPARE_S)
         _write(out, _answer(job, spec=spec, shared=shared, faults_on=faults_on))
         signal.alarm(0)
 
@@ -92,8 +93,8 @@ def _limit(memory_bytes: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def _limit_time(seconds: int) -> None:
-    signal.alarm(seconds)
+def _limit_time(seconds: int, *, by_clock_s: int) -> None:
+    signal.alarm(by_clock_s)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used_s = int(usage.ru_utime + usage.ru_stime)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]

@@ -14,7 +14,7 @@ from index.types import SegmentInfo
 from retrieval.catalog.connect import connect, reading, sqlite_url, writing
 from retrieval.catalog.migrate import current_revision
 from retrieval.catalog.records import Batch, DerivedEntry, FileRecord, ItemRecord
-from retrieval.catalog.schema import Base, FileRow, TextRow
+from retrieval.catalog.schema import Base, FileRow, StreamRow, TextRow
 from retrieval.catalog.seal import PROTECTED
 from retrieval.catalog.store import Catalog
 from retrieval.types import Details, Part, Space
@@ -25,7 +25,9 @@ ALL = [(table, column) for table, columns in PROTECTED.items() for column in col
 
 def fill(catalog: Catalog) -> None:
     """Write a row of every kind, and change some of them in every way there is."""
-    details = Details(taken_ns=5, lat=1, lon=2.5, camera="c", tags=("sea",))
+    details = Details(
+        5, 1, 2.5, "c", ("sea",), 8000, 2, fps=25, codec="h264", title="t", artist="a", album="b"
+    )
     parts = (Part(1, 1, "text", text="two whales"), Part(2, 1, "image"))
     record = ItemRecord(
         1, "h", 0, "text", "txt", 5, 3, 2, 1.5, "a rose", ("silent",), parts, details
@@ -148,7 +150,7 @@ def test_rows_of_the_format_before_get_their_checksums(path: Path, tmp_path: Pat
     engine.dispose()
     with closing(sqlite3.connect(old)) as raw, raw:
         raw.execute("ATTACH ? AS newer", (str(path),))
-        for table in (t.__tablename__ for t in PROTECTED):
+        for table in (t.__tablename__ for t in PROTECTED if t is not StreamRow):  # came later
             described = raw.execute(f'PRAGMA main.table_info("{table}")')
             columns = ", ".join(f'"{row[1]}"' for row in described)
             raw.execute(
@@ -159,10 +161,10 @@ def test_rows_of_the_format_before_get_their_checksums(path: Path, tmp_path: Pat
         )
     catalog = Catalog.open(old, uuid="u")
     new = Catalog.open(path, uuid="u")
-    assert catalog.check_rows() == new.check_rows()
+    assert catalog.check_rows() == (new.check_rows()[0] - 1, [])
     assert catalog.check_structure() == []
     with reading(catalog._engine) as ours, reading(new._engine) as theirs:
-        for table in PROTECTED:
+        for table in PROTECTED.keys() - {StreamRow}:
             rows = [set(c.execute(sa.select(table)).all()) for c in (ours, theirs)]
             assert rows[0] == rows[1], table.__tablename__
     catalog.close()

@@ -7,12 +7,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import media_files
 import pytest
 from cli import crossfind
 from PIL import Image
 
 from retrieval.engine import Engine
 from retrieval.errors import InputError, UsageError
+from retrieval.media import find_file, load_file
 from retrieval.media.image import load_image
 from retrieval.types import Details, Hit, MediaSpec
 
@@ -208,3 +210,43 @@ def test_the_command_line_takes_a_table_and_shows_columns(tmp_path: Path, world:
     again = crossfind("index", "columns", "own.csv", "--json", cwd=tmp_path)
     assert json.loads(again.out)["columns"] == {"stars": "number"}
     assert "not in the store: 1 path" in again.err
+
+
+def test_sounds_and_videos_say_what_they_are_and_how_they_are_tagged(
+    engine: Engine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "heard"
+    folder.mkdir()
+    told = {"title": "Sea\nand  Sand", "ARTIST": "Waves", "album": "Shore", "genre": "noise"}
+    for name, codec, rate_hz, channels in (
+        ("a.flac", "flac", 22_050, 2), ("b.mp3", "libmp3lame", 44_100, 1),
+    ):  # fmt: skip
+        samples = media_files.tone(rate_hz=rate_hz, channels=channels)
+        media_files.sound(folder / name, codec=codec, samples=samples, rate_hz=rate_hz, tags=told)
+    film = media_files.video(
+        folder / "c.mp4", fps=10, with_sound=True,
+        tags={"creation_time": "2020-05-31T12:00:00.000000Z", "title": "Film"},
+    )  # fmt: skip
+    spec = MediaSpec(image_size_px=8)
+    said = {path.name: load_file(find_file(path), spec=spec).details for path in folder.iterdir()}
+    words = {"title": "Sea and Sand", "artist": "Waves", "album": "Shore"}
+    assert said == {
+        "a.flac": Details(sample_rate_hz=22_050, n_channels=2, codec="flac", **words),
+        "b.mp3": Details(sample_rate_hz=44_100, n_channels=1, codec="mp3float", **words),
+        "c.mp4": Details(
+            1_590_926_400 * 10**9, sample_rate_hz=48_000, n_channels=1, fps=10.0, codec="h264",
+            title="Film",
+        ),
+    }  # fmt: skip
+    assert engine.add(folder).n_bad == 0
+    for where, expected in {
+        "sample_rate_hz >= 44100": ["b.mp3", "c.mp4"],
+        "channels = 2": ["a.flac"],
+        "fps > 5 AND codec = 'h264'": [film.name],
+        "artist = 'Waves' AND album LIKE 'sh%'": ["a.flac", "b.mp3"],
+        "title IN ('Film')": ["c.mp4"],
+        "fps IS NULL": ["a.flac", "b.mp3"],
+        "taken_at = '2020-05-31' AND year = 2020": ["c.mp4"],
+        "NOT title LIKE '%sand'": ["c.mp4"],
+    }.items():
+        assert names(engine.search("red", where=where)) == expected, where

@@ -122,10 +122,12 @@ def sound(
     samples: np.ndarray | None = None,
     rate_hz: int = 48_000,
     cover: bool = False,
+    tags: dict[str, str] | None = None,
 ) -> Path:
     """Encode float samples [T, C] with any of FFmpeg's encoders; the suffix picks the container."""
     samples = tone(rate_hz=rate_hz) if samples is None else samples
     with av.open(str(path), "w") as container:
+        container.metadata.update(tags or {})
         art = container.add_stream("png") if cover else None
         if art is not None:
             art.width = art.height = 32
@@ -191,9 +193,11 @@ def video(
     gop: int = 250,
     with_sound: bool = False,
     options: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Path:
     """Encode scenes of one colour each; with sound, a tone as long as the pictures."""
     with av.open(str(path), "w", options=options or {}) as container:
+        container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
