@@ -126,6 +126,18 @@ def test_a_bad_decoder_costs_its_own_file_only(faulty, kind, code, word):
     assert "leave it out" in reason
 
 
+def test_waiting_for_a_core_is_no_fault_of_the_file(faulty, monkeypatch):
+    (job,) = faulty("hang")
+    queued_s = iter([5.0, 5.0, 5.4, 6.2])  # at the start, before the file, and when time is up
+    monkeypatch.setattr(child, "_queued_s", lambda _: next(queued_s, 6.2))
+    with Loader(spec=SPEC, timeout_s=1) as loader:
+        started_s = time.monotonic()
+        with pytest.raises(BadMediaError) as caught:
+            loader.load(job)
+    assert caught.value.code == "decoder_timeout"
+    assert time.monotonic() - started_s > 2.2
+
+
 def test_a_memory_eater_meets_its_limit(faulty):
     jobs = faulty("good", "eat-memory", "good")
     with Loader(spec=SPEC, memory_bytes=512 << 20) as loader:
@@ -135,8 +147,9 @@ def test_a_memory_eater_meets_its_limit(faulty):
 
 
 def test_a_child_killed_by_the_system_counts_as_memory(faulty):
-    (job,) = faulty("hang")
+    good, job = faulty("good", "hang")
     with Loader(spec=SPEC) as loader:
+        loader.load(good)
         waiting = threading.Timer(0.5, lambda: os.kill(children()[0], signal.SIGKILL))
         waiting.start()
         with pytest.raises(BadMediaError) as caught:
