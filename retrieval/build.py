@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from index.build import Source, build_index, sample_rows
-from index.choose import choose, choose_factory
 from index.derived import save_index
 from index.faiss_index import FaissIndex
 from index.rows import read_rows
@@ -32,11 +32,17 @@ from retrieval.build_measure import (
     to_json,
     tune_index,
 )
+from retrieval.build_remote import build_remote, publish_remote
+from retrieval.build_wishes import DEFAULT_WISHES, Wishes
 from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
 from retrieval.garbage import collect_garbage
+from retrieval.remote import MILVUS_KIND, Remote, drop_unnamed
 from retrieval.store import Store
 from retrieval.types import MODALITIES, Space
+
+if TYPE_CHECKING:
+    from index.remote import MilvusIndex
 
 _log = logging.getLogger(__name__)
 
@@ -49,43 +55,6 @@ _SEGMENT_ROWS = 262_144
 
 OnPlan = Callable[[Space, Plan], None]
 EncodeBank = Callable[[Space], Vectors]
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What an index is asked to be.
-
-    Attributes:
-        recall: wanted recall@10 for queries of another modality, above 0, at most 1.
-        memory_bytes: what the index may take; None for no limit.
-        batch_size: how many queries come at once, usually.
-        device: `cpu` or `gpu`.
-        factory: of faiss, instead of the table's choice; empty for the table.
-        compact: True merges segments and leaves dead vectors out, however few there are.
-    """
-
-    recall: float = 0.95
-    memory_bytes: int | None = None
-    batch_size: int = 1
-    device: str = "cpu"
-    factory: str = ""
-    compact: bool = False
-
-    def plan(self, n_vectors: int, *, dim: int) -> Plan:
-        """Choose the plan."""
-        if self.factory:
-            return choose_factory(self.factory, n_vectors=n_vectors, dim=dim)
-        return choose(
-            n_vectors,
-            dim=dim,
-            recall=self.recall,
-            memory_bytes=self.memory_bytes,
-            batch_size=self.batch_size,
-            device=self.device,
-        )
-
-
-DEFAULT_WISHES = Wishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +120,21 @@ def build(
     with catalog.reading() as reader:
         snapshot = reader.snapshot()
     merges = wishes.compact or _should_merge(snapshot)
-    job = _Job(catalog, store, snapshot, wishes, merges=merges, on_plan=on_plan, bank=bank)
+    job = _Job(
+        catalog, store, snapshot, wishes, merges=merges, anew=force or merges, on_plan=on_plan,
+        bank=bank,
+    )  # fmt: skip
     reports = [
         job.build_space(space)
         for space in snapshot.spaces
-        if force or merges or not _is_current(space, snapshot)
+        if force or merges or not _is_current(space, snapshot, remote=wishes.remote)
     ]
     if merges:
         with catalog.writing() as writer:
             writer.clear_tombstones(snapshot.tombstones)
     collect_garbage(catalog, store=store)
+    if wishes.remote is not None:
+        drop_unnamed(wishes.remote.connect(store), store=store)
     return reports
 
 
@@ -173,10 +147,10 @@ def _should_merge(snapshot: Snapshot) -> bool:
     return n_segments > _MANY_SEGMENTS + n_needed or n_dead > _MANY_DEAD * max(1, n_stored)
 
 
-def _is_current(space: Space, snapshot: Snapshot) -> bool:
-    """Tell whether nothing was added or removed since the newest index."""
+def _is_current(space: Space, snapshot: Snapshot, *, remote: Remote | None) -> bool:
+    """Tell whether the newest index holds everything, and is where it should be."""
     entry = {d.space_id: d for d in snapshot.derived}.get(space.id)
-    if entry is None:
+    if entry is None or (entry.kind == MILVUS_KIND) != (remote is not None):
         return False
     added = (s.generation for s in snapshot.segments if s.space_id == space.id)
     return all(g <= entry.generation for g in (*added, *snapshot.tombstones.values()))
@@ -191,11 +165,13 @@ class _Job:
         wishes: Wishes,
         *,
         merges: bool,
+        anew: bool,
         on_plan: OnPlan | None,
         bank: EncodeBank | None,
     ) -> None:
         self._catalog, self._store, self._snapshot = catalog, store, snapshot
         self._wishes, self._merges, self._on_plan, self._bank = wishes, merges, on_plan, bank
+        self._anew = anew
         self._dead = np.fromiter(sorted(snapshot.tombstones), dtype=np.int64)
 
     def build_space(self, space: Space) -> BuildReport:
@@ -256,12 +232,34 @@ class _Job:
         )
         if plan.kind in ("exact", "torch_exact"):
             return entry, None
+        if self._wishes.remote is not None:
+            return self._publish_remote(entry, plan, space, sources, remote=self._wishes.remote)
         built = build_index(plan, dim=space.dim, sources=sources)
         outcome = self._tune(built, space, sources) if isinstance(built, FaissIndex) else None
         name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}.faiss"
         sha256 = save_index(
             built, self._store.derived / name, tmp=self._store.tmp, fingerprint=space.fingerprint
         )
+        entry = replace(entry, name=name, sha256=sha256)
+        return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
+
+    def _publish_remote(
+        self,
+        entry: DerivedEntry,
+        plan: Plan,
+        space: Space,
+        sources: Sequence[Source],
+        *,
+        remote: Remote,
+    ) -> tuple[DerivedEntry, Outcome | None]:
+        """Fill a collection of Milvus, tune it like any index, and publish where it is."""
+        before = {d.space_id: d for d in self._snapshot.derived}.get(space.id)
+        made = build_remote(
+            plan, space, sources, remote=remote, store=self._store, ids=self._ids_by_modality(),
+            before=None if self._anew else before,
+        )  # fmt: skip
+        outcome = self._tune(made.ix, space, sources) if made.ix.efforts else None
+        name, sha256 = publish_remote(made, space, remote=remote, store=self._store)
         entry = replace(entry, name=name, sha256=sha256)
         return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
 
@@ -281,10 +279,15 @@ class _Job:
             measured=to_json(outcome.measured),
         )
 
-    def _tune(self, built: FaissIndex, space: Space, sources: Sequence[Source]) -> Outcome:
+    def _ids_by_modality(self) -> dict[str, Ids]:
         with self._catalog.reading() as reader:
             all_ids = {m: reader.part_ids(part_modalities=(m,)) for m in MODALITIES}
-        ids: dict[str, Ids] = {str(m): some for m, some in all_ids.items() if len(some)}
+        return {str(m): some for m, some in all_ids.items() if len(some)}
+
+    def _tune(
+        self, built: FaissIndex | MilvusIndex, space: Space, sources: Sequence[Source]
+    ) -> Outcome:
+        ids = self._ids_by_modality()
         queries = [
             Queries(modality, f"stored {_PLURAL[modality]}", *_stored(sources, some, space.dim))
             for modality, some in ids.items()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from index.rows import StoredRows
 from index.truth import exact_answers
 from index.tune import Tuned, tune
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
+
+if TYPE_CHECKING:
+    from index.remote import MilvusIndex
 
 K = 10
 N_QUERIES = 500
@@ -91,7 +95,7 @@ class Outcome:
 
 
 def tune_index(
-    built: FaissIndex,
+    built: FaissIndex | MilvusIndex,
     *,
     sources: Sequence[Source],
     queries: Sequence[Queries],
@@ -163,7 +167,7 @@ def _enough(queries: Sequence[Queries]) -> list[Queries]:
     return [entry for entry in queries if len(entry.vectors) >= LEAST_QUERIES]
 
 
-def _tune(built: FaissIndex, truth: Neighbors, entry: Queries, *, target: float) -> Tuned:
+def _tune(built: Index, truth: Neighbors, entry: Queries, *, target: float) -> Tuned:
     return tune(built, queries=entry.vectors, truth=truth, target=target, k=K)
 
 

@@ -74,6 +74,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("precision", "auto", "of pretrained models: auto, fp32, bf16 or fp16"),
     Setting("compile", 0, "1: compile pretrained models (half a minute at first use)", 0, 1),
     Setting("catalog", "", "SQLAlchemy URL of the catalog; empty: SQLite inside the store"),
+    Setting(
+        "index",
+        "",
+        "where vectors are searched: files (of the store), milvus-lite, or milvus://HOST:PORT",
+    ),
+    Setting("milvus_token", "", "user:password or key of the Milvus that `index` names"),
     Setting("workers", 0, "decode processes; 0: one per core, at most 8", 0, 64),
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
     Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
@@ -131,6 +137,17 @@ class Settings:
     def catalog(self) -> str:
         """SQLAlchemy URL of the catalog, or empty."""
         return str(self._get("catalog"))
+
+    @property
+    def index(self) -> str:
+        """Address of the Milvus that searches; empty for files of the store."""
+        address = str(self._get("index"))
+        return "" if address == "files" else address
+
+    @property
+    def milvus_token(self) -> str:
+        """Secret of Milvus, or empty."""
+        return str(self._get("milvus_token"))
 
     @property
     def workers(self) -> int:

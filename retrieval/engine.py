@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import TracebackType
 
 from retrieval.add import AddReport, OnProgress, add
 from retrieval.backup import BackupReport, backup
-from retrieval.build import DEFAULT_WISHES, BuildReport, OnPlan, Wishes, build
+from retrieval.build import BuildReport, OnPlan, build
+from retrieval.build_wishes import DEFAULT_WISHES, Wishes
 from retrieval.catalog.store import Catalog
 from retrieval.columns import ColumnsReport, add_columns
 from retrieval.config import Settings, load_settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
-from retrieval.engine_open import encode_bank, locate, open_catalog, other_model
+from retrieval.engine_open import encode_bank, locate, open_catalog, other_model, remote_of
 from retrieval.engine_serving import Serving
 from retrieval.errors import CrossfindError, ModelError
 from retrieval.garbage import collect_garbage
@@ -151,6 +153,7 @@ class Engine:
         on_plan: OnPlan | None = None,
     ) -> list[BuildReport]:
         """Build the index of each space from its segments; see `retrieval.build.build`."""
+        wishes = replace(wishes, remote=wishes.remote or remote_of(self._settings))
         with self.store.lock():
             return build(
                 catalog=self._catalog, store=self.store, force=force, wishes=wishes,

@@ -13,6 +13,7 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import ModelError, NotFoundError
 from retrieval.query.bank import TEXTS
+from retrieval.remote import Remote
 from retrieval.store import STORE_NAME, Store, create_store, find_store, open_store
 from retrieval.types import Space
 
@@ -63,6 +64,11 @@ def open_own_encoder(name: str, *, catalog: Catalog, settings: Settings) -> Enco
                 code="space_mismatch",
             )
     return encoder
+
+
+def remote_of(settings: Settings) -> Remote | None:
+    """Read where Milvus is; None where indexes are files of the store."""
+    return Remote(settings.index, settings.milvus_token) if settings.index else None
 
 
 def other_model(own: str, wanted: str) -> ModelError:

@@ -13,7 +13,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.config import Settings
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.micro_batch import MicroBatchEncoder
-from retrieval.engine_open import open_own_encoder
+from retrieval.engine_open import open_own_encoder, remote_of
 from retrieval.engine_warm import warm
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
@@ -40,6 +40,7 @@ class Serving:
         self._store = store
         self._settings = settings
         self._model = model
+        self._remote = remote_of(settings)
         self._is_held = self._is_shared = False
         self._guard = RLock()
         self.generation: Generation | None = None
@@ -98,7 +99,9 @@ class Serving:
         with self._catalog.reading() as reader:
             number = reader.generation()
             if self.generation is None or self.generation.number != number:
-                opened = open_generation(reader.snapshot(), self.generation, store=self._store)
+                opened = open_generation(
+                    reader.snapshot(), self.generation, store=self._store, remote=self._remote
+                )
                 warm(opened, reader=reader, encoder=self.encoder, loader=self.loader)
                 with self._guard:
                     self._serve(opened, reader=reader)
@@ -110,7 +113,11 @@ class Serving:
         with self._catalog.reading() as reader:
             with self._guard:
                 generation = follow(
-                    self.generation, reader=reader, store=self._store, stays=self._is_held
+                    self.generation,
+                    reader=reader,
+                    store=self._store,
+                    stays=self._is_held,
+                    remote=self._remote,
                 )
                 if generation is not self.generation:
                     self._serve(generation, reader=reader)

@@ -40,6 +40,7 @@ LAYERS = {
     "verify": 50,
     "migrate": 50,
     "garbage": 45,
+    "remote": 45,
     "media": 40,
     "encoders": 40,
     "catalog": 40,

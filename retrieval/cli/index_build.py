@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from retrieval.build import BuildReport, Wishes
+from retrieval.build import BuildReport
+from retrieval.build_wishes import Wishes
 from retrieval.cli.adding import Flag, add_with_progress, exit_for, open_for_adding, tell_added
 from retrieval.cli.options import add_options
 from retrieval.cli.output import print_json, say
@@ -25,6 +26,7 @@ def command(
     batch_size: int,
     device: str,
     factory: str,
+    address: str | None,
     explain: bool,
     **flags: Flag,
 ) -> None:
@@ -37,7 +39,7 @@ def command(
     crossfind index build --prune .
     crossfind index build ~/Pictures --recall 0.99 --memory 4G --explain
     """
-    with open_for_adding(store=store, model=model, **flags) as engine:
+    with open_for_adding(store=store, model=model, index=address, **flags) as engine:
         added = add_with_progress(engine, paths, prune=prune)
         wishes = Wishes(recall, memory_bytes, batch_size, device, factory)
         built = engine.build(wishes=wishes, on_plan=tell_plan if explain else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retrieval.build import Wishes
+from retrieval.build_wishes import Wishes
 from retrieval.cli.index_build import tell_built
 from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import print_json

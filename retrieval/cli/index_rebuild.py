@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retrieval.build import Wishes
+from retrieval.build_wishes import Wishes
 from retrieval.cli.index_build import tell_built
 from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import print_json
@@ -25,6 +25,7 @@ def command(
     batch_size: int,
     device: str,
     factory: str,
+    address: str | None,
     explain: bool,
 ) -> None:
     """Build the index again from its segments; no file is decoded or encoded.
@@ -33,7 +34,7 @@ def command(
     crossfind index rebuild
     crossfind index rebuild --factory IVF1024,SQ8,RFlat
     """
-    with Engine.open(settings=load_settings({"store": store})) as engine:
+    with Engine.open(settings=load_settings({"store": store, "index": address})) as engine:
         wishes = Wishes(recall, memory_bytes, batch_size, device, factory)
         built = engine.build(force=True, wishes=wishes, on_plan=tell_plan if explain else None)
     tell_built(built)

@@ -57,6 +57,11 @@ def plan_options(function: F) -> F:
                 help="An index of faiss by its factory string, e.g. IVF4096,PQ64x4fs,RFlat.",
             ),
             click.option(
+                "--index", "address", metavar="WHERE",
+                help="files (the default), milvus-lite, or milvus://HOST:PORT; then also set "
+                "CROSSFIND_INDEX, so that searches know.",
+            ),
+            click.option(
                 "--explain", is_flag=True, help="Tell the plan, its memory and why, then build."
             ),
         )

@@ -27,8 +27,9 @@ from index.types import Ids, Vectors
 from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
 from retrieval.query.bank import TEXTS
-from retrieval.query.generation import Generation, OpenSpace
+from retrieval.query.generation import Generation
 from retrieval.query.kept import Arrays, Kept
+from retrieval.query.open_space import OpenSpace
 from retrieval.store import BANK_KIND
 from retrieval.types import Modality, Space
 

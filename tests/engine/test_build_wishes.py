@@ -9,7 +9,7 @@ import pytest
 from cli import crossfind
 
 from retrieval import Engine
-from retrieval.build import Wishes
+from retrieval.build_wishes import Wishes
 from retrieval.errors import InputError
 
 N = 400

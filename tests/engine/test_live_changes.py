@@ -39,15 +39,15 @@ def test_what_is_added_and_removed_counts_in_the_next_search_without_reading_fil
 ) -> None:
     assert found(engine) == {path.name for path in notes}
     opened: list[str] = []
-    from retrieval.query import generation
+    from retrieval.query import open_space
 
-    real = generation.open_segment
+    real = open_space.open_segment
 
     def counted(path: Path, *, sha256: str) -> object:
         opened.append(path.name)
         return real(path, sha256=sha256)
 
-    monkeypatch.setattr(generation, "open_segment", counted)
+    monkeypatch.setattr(open_space, "open_segment", counted)
     more = notes[0].with_name("new.txt")
     more.write_text("a new red one")
     engine.add(more)

@@ -17,7 +17,7 @@ from retrieval import add_batch
 from retrieval.catalog import connect
 from retrieval.engine import Engine
 from retrieval.garbage import collect_garbage
-from retrieval.query import generation
+from retrieval.query import open_space
 
 PLANTS: dict[str, Callable[[], None]] = {}
 
@@ -166,12 +166,12 @@ def garbage_collected_by_a_reader() -> None:
 @_plant
 def hashes_unchecked() -> None:
     """Answer from a segment or an index file without looking at its hash."""
-    opened = generation.open_segment
+    opened = open_space.open_segment
 
     def trust(path: Path, **_: Any) -> Any:
         return opened(path, verify=False)
 
-    _replace(generation, "open_segment", trust)
+    _replace(open_space, "open_segment", trust)
     _replace(MappedFile, "verify_whole", lambda *_: None)
     _replace(derived, "_self_test", lambda *_a, **_o: None)
 
@@ -179,13 +179,13 @@ def hashes_unchecked() -> None:
 @_plant
 def stale_index_used() -> None:
     """Answer from the newest index file alone, whatever was added since."""
-    add_live = generation.OpenSpace._add_live
+    add_live = open_space.OpenSpace._add_live
 
     def skip(space: Any, tail: Any, entry: Any) -> None:
         if space._derived is None or not space._derived.name:
             add_live(space, tail, entry)
 
-    _replace(generation.OpenSpace, "_add_live", skip)
+    _replace(open_space.OpenSpace, "_add_live", skip)
 
 
 @_plant

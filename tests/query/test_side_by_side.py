@@ -16,8 +16,8 @@ from retrieval.config import load_settings
 from retrieval.encoders.text_cache import TEXT_CACHE
 from retrieval.engine import Engine
 from retrieval.errors import CrossfindError, NotFoundError, UsageError
-from retrieval.query.generation import OpenSpace
 from retrieval.query.grammar import make_query
+from retrieval.query.open_space import OpenSpace
 from retrieval.query.parse import parse
 from retrieval.query.rows import RowCache
 from retrieval.types import Expression, Hit, Query

@@ -1,0 +1,141 @@
+"""Filling a collection of Milvus from segments: all of them, or those that came since."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from index.build import Source
+from index.types import Ids, Plan
+from retrieval.catalog.records import DerivedEntry
+from retrieval.errors import DamagedError
+from retrieval.remote import (
+    SUFFIX,
+    Remote,
+    RemoteFile,
+    collection_prefix,
+    pack_labels,
+    read_remote_file,
+    unpack_labels,
+    write_remote_file,
+)
+from retrieval.store import Store
+from retrieval.types import Space
+
+if TYPE_CHECKING:
+    from index.remote import MilvusIndex
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBuild:
+    """An index in Milvus that is not published yet.
+
+    Attributes:
+        ix: the index, searchable.
+        labels: by segment, as `RemoteFile` has them.
+    """
+
+    ix: MilvusIndex
+    labels: dict[str, str]
+
+
+def build_remote(
+    plan: Plan,
+    space: Space,
+    sources: Sequence[Source],
+    *,
+    remote: Remote,
+    store: Store,
+    ids: Mapping[str, Ids],
+    before: DerivedEntry | None,
+) -> RemoteBuild:
+    """Bring a collection to hold every live vector.
+
+    Rows are written under their ids, so a build that was broken off is simply run again.
+
+    Args:
+        plan: from `choose_remote`.
+        space: whose vectors.
+        sources: segments, named.
+        remote: where.
+        store: whose they are.
+        ids: part ids by modality: a partition each.
+        before: the index before, whose collection is filled further; None for a new one.
+
+    Raises:
+        UnreachableError: Milvus does not answer.
+    """
+    from index.remote import MilvusIndex
+
+    known = None if before is None else _known(before, remote=remote, store=store, plan=plan)
+    partitions = known.partitions if known else list(ids)
+    parameters = {name: int(v) for name, v in plan.parameters.items() if name != "algorithm"}
+    ix = MilvusIndex(
+        space.dim,
+        server=remote.connect(store),
+        collection=known.collection if known else _new_name(space, store),
+        partitions=partitions,
+        algorithm=plan.factory,
+        is_there=known is not None,
+        **(known.parameters if known else parameters),
+    )
+    held = known.labels if known else {}
+    labels: dict[str, str] = {}
+    for source in sources:
+        name = source.block.name
+        there = name in held
+        of = unpack_labels(held[name]) if there else _labels(source.ids, ids, partitions)
+        labels[name] = pack_labels(of)
+        ix.add_block(source.block, ids=source.ids, labels=of, is_there=there)
+        ix.remove(source.ids[~source.live])
+    return RemoteBuild(ix, labels)
+
+
+def publish_remote(
+    made: RemoteBuild, space: Space, *, remote: Remote, store: Store
+) -> tuple[str, str]:
+    """Publish the file that tells of a collection; return its name and SHA-256."""
+    ix = made.ix
+    content = RemoteFile(
+        address=remote.address,
+        collection=ix.collection,
+        algorithm=ix.algorithm,
+        parameters=dict(ix.parameters),
+        partitions=list(ix.partitions),
+        labels=made.labels,
+        n_rows=ix.server.count(ix.collection),
+    )
+    name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}{SUFFIX}"
+    return name, write_remote_file(content, store.derived / name, tmp=store.tmp)
+
+
+def _known(before: DerivedEntry, *, remote: Remote, store: Store, plan: Plan) -> RemoteFile | None:
+    """Read where the index before is; None where another one must be made."""
+    if before.kind != plan.kind:
+        return None
+    try:
+        known = read_remote_file(store.derived / before.name, sha256=before.sha256)
+    except DamagedError:
+        return None
+    fits = known.address == remote.address and known.algorithm == plan.factory
+    there = fits and known.collection in remote.connect(store).names()
+    return known if there else None
+
+
+def _new_name(space: Space, store: Store) -> str:
+    words = "".join(c if c.isalnum() and c.isascii() else "_" for c in space.id)
+    return f"{collection_prefix(store)}{words[:80]}_{os.urandom(6).hex()}"
+
+
+def _labels(
+    ids: Ids, by_name: Mapping[str, Ids], partitions: Sequence[str]
+) -> npt.NDArray[np.int8]:
+    labels = np.full(len(ids), -1, np.int8)
+    for number, name in enumerate(partitions):
+        labels[np.isin(ids, by_name.get(name, ids[:0]))] = number
+    return labels
