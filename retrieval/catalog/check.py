@@ -22,8 +22,8 @@ def check_rows(connection: sa.Connection) -> Iterator[tuple[str, bool]]:
         for row, words in _rows(connection, table):
             name = "-".join(str(row[key]) for key in keys)
             intact = digest(table, row, words=words) == row["checksum"]
-            if table is FileRow:  # its printable form is made of its bytes
-                intact &= row["path"] == printable(os.fsdecode(row["path_key"]))
+            if table is FileRow and intact:  # its printable form is made of its bytes
+                intact = row["path"] == printable(os.fsdecode(row["path_key"]))
             yield f"{table.__tablename__} row {name}", intact
 
 

@@ -123,6 +123,8 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         raise _ours(engine, error) from error
+    except UnicodeDecodeError as error:  # SQLite's own words about a name that is no text
+        raise _damaged(engine, str(error)) from error
 
 
 # What SQLite says of a file whose bytes are not what it wrote.
@@ -137,10 +139,7 @@ def _ours(engine: sa.Engine, error: exc.DBAPIError) -> CrossfindError:
     text = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
     lowered = text.lower()
     if any(sign in lowered for sign in _DAMAGE):
-        return CatalogDamagedError(
-            f"catalog {where} is damaged ({text}); restore it from a backup, or move it away "
-            "and build again"
-        )
+        return _damaged(engine, text)
     if "locked" in lowered:
         return LockedError(
             f"catalog {where} stayed locked for 30 s ({text}); try again", code="catalog_locked"
@@ -152,3 +151,10 @@ def _ours(engine: sa.Engine, error: exc.DBAPIError) -> CrossfindError:
     if "readonly" in lowered or "read-only" in lowered:
         return StorageError(f"catalog {where} cannot be written ({text})", code="disk_read_only")
     return StorageError(f"catalog {where} failed: {text}", code="catalog_error")
+
+
+def _damaged(engine: sa.Engine, what: str) -> CatalogDamagedError:
+    return CatalogDamagedError(
+        f"catalog {engine.url.render_as_string()} is damaged ({what}); restore it from a backup, "
+        "or move it away and build again"
+    )

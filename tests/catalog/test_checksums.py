@@ -17,6 +17,7 @@ from retrieval.catalog.records import Batch, DerivedEntry, FileRecord, ItemRecor
 from retrieval.catalog.schema import Base, FileRow, StreamRow, TextRow
 from retrieval.catalog.seal import PROTECTED
 from retrieval.catalog.store import Catalog
+from retrieval.errors import CatalogDamagedError
 from retrieval.types import Details, Part, Space
 
 SPACE = Space("s", "fake", "abc", 4, ("image", "text"))
@@ -119,6 +120,14 @@ def test_a_row_that_was_damaged_stays_so_when_it_is_changed_in_place(tmp_path: P
         writer.touch()
     assert catalog.check_rows()[1] == ["store row 1"]
     catalog.close()
+
+
+def test_a_name_in_the_schema_that_is_no_text_is_damage(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    at = data.index(b"CREATE TABLE details")
+    (tmp_path / "catalog.sqlite").write_bytes(data[: at + 13] + b"\xc5" + data[at + 14 :])
+    with pytest.raises(CatalogDamagedError):
+        Catalog.open(tmp_path / "catalog.sqlite", uuid="u")
 
 
 def test_what_sqlite_itself_finds_wrong_is_told(tmp_path: Path) -> None:
