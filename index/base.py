@@ -133,8 +133,10 @@ class Index(ABC):
         check_vectors(queries, dim=self.dim, what="queries")
         if allowed is not None and not isinstance(allowed, Allowed):
             allowed = Allowed(allowed)
-        parameters = parameters or DEFAULT_PARAMETERS
-        self._check_parameters(parameters)
+        if parameters is None:
+            parameters = DEFAULT_PARAMETERS
+        elif parameters is not DEFAULT_PARAMETERS:
+            self._check_parameters(parameters)
         with self._guard.use():
             self._check_open()
             wanted, n_wanted = None, self._table.n_live
@@ -236,12 +238,14 @@ class Index(ABC):
         """Refuse parameters that this kind would ignore, and values below 1."""
         for name in EFFORTS:
             value = getattr(parameters, name)
-            if value is not None and name not in self.efforts:
+            if value is None:
+                continue
+            if name not in self.efforts:
                 raise InputError(
                     f"{name} has no effect on an index of kind {self.kind}; leave it out",
                     code="bad_parameter",
                 )
-            if value is not None and value < 1:
+            if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1", code="bad_parameter")
 
     def _check_unused(self, ids: Ids) -> None:

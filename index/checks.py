@@ -45,8 +45,10 @@ def check_vectors(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> 
         >>> check_vectors(np.eye(2, dtype=np.float32), dim=2, what="vectors")
     """
     _check_form(vectors, dim=dim, what=what)
+    if len(vectors) == 1 and _LEAST_SQUARE <= float(vectors[0] @ vectors[0]) <= _MOST_SQUARE:
+        return
     # einsum squares without a temporary; a NaN or an infinity surfaces as a bad length
-    squares = np.einsum("nd,nd->n", vectors, vectors) if len(vectors) != 1 else vectors @ vectors[0]
+    squares = np.einsum("nd,nd->n", vectors, vectors)
     if not len(squares) or (squares.min() >= _LEAST_SQUARE and squares.max() <= _MOST_SQUARE):
         return
     lengths = np.sqrt(squares)

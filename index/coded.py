@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from index.errors import InputError
-from index.faiss_kinds import UNREACHED, Core, Limits, TrainedKind, Value
+from index.faiss_kinds import HALF_ERROR, UNREACHED, Core, Limits, TrainedKind, Value
 from index.needed import candidates_needed
 from index.row_blocks import ArrayBlock, RowBlock, RowBlocks
 from index.rows import StoredRows, read_rows
@@ -45,6 +45,10 @@ class CodedKind(TrainedKind):
     def is_mapped(self) -> bool:
         """Tell whether the vectors stand outside of faiss."""
         return self.parameters["rows"] == "mapped"
+
+    @property
+    def error(self) -> float:
+        return HALF_ERROR if self.parameters["rows"] == "float16" else 0.0
 
     def factory(self) -> str:
         refine = {"float32": ",RFlat", "float16": ",Refine(SQfp16)", "mapped": ""}
@@ -86,10 +90,10 @@ class CodedKind(TrainedKind):
 
     def adopt(self, core: Core) -> None:
         super().adopt(core)
-        mine, its = self._codes(self.core), self._codes(core)
+        mine, its = self._codes, self._codes_of(core)
         if not core.is_trained or self._codes_signature(mine) != self._codes_signature(its):
             raise InputError(f"faiss read {self._codes_signature(its)}: not {self.factory()}")
-        if not self.is_mapped and not its.ntotal == self._stored(core).ntotal == core.ntotal:
+        if not self.is_mapped and not its.ntotal == core.refine_index.ntotal == core.ntotal:
             raise InputError(f"faiss read {its.ntotal} codes for {core.ntotal} vectors")
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
@@ -121,33 +125,46 @@ class CodedKind(TrainedKind):
     def nearest(
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
+        del selector
         n = self.core.ntotal
         k_factor = parameters.k_factor or self.number("k_factor")
         n_candidates = min(n, max(k * k_factor, k + SPARE))
         n_scored = min(n_candidates, k + SPARE)
-        base = self._base(parameters, selector=selector)
         if self.is_mapped:
+            base = self._kept_base(parameters)
             _, positions = self.core.search(queries, n_candidates, params=base)
             return self._best(queries, positions, n_scored)
-        found: tuple[Scores, Ids] = self.core.search(
-            queries,
-            n_scored,
-            params=self.faiss.IndexRefineSearchParameters(
-                k_factor=n_candidates / n_scored, base_index_params=base
-            ),
-        )
+
+        def refining() -> object:
+            return self.faiss.IndexRefineSearchParameters(
+                k_factor=n_candidates / n_scored, base_index_params=self._base(parameters)
+            )
+
+        asked = self._asking((n_candidates, n_scored, *self._effort(parameters)), refining)
+        found: tuple[Scores, Ids] = self.core.search(queries, n_scored, params=asked)
         return found
+
+    def _kept_base(self, parameters: SearchParameters) -> object:
+        return self._asking(self._effort(parameters), lambda: self._base(parameters))
+
+    def _effort(self, parameters: SearchParameters) -> tuple[int, int]:
+        """What `_base` depends on."""
+        mine = self.parameters
+        return (
+            parameters.n_probes or int(mine.get("n_probes", 0)),
+            parameters.ef_search or int(mine.get("ef_search", 0)),
+        )
 
     def nominate(self, queries: Vectors, *, n: int, parameters: SearchParameters) -> Ids:
         """Find the nearest n positions [Q, n] as the codes alone see it, -1 beyond the last."""
-        base = self._base(parameters, selector=None)
-        codes = self._codes(self.core)
+        base = self._kept_base(parameters)
+        codes = self._codes
         _, positions = codes.search(queries, min(n, codes.ntotal), params=base)
         nearest: Ids = positions
         return nearest
 
     def flat_core(self) -> Core | None:
-        stored = None if self.is_mapped or not self.is_trained else self._stored(self.core)
+        stored = None if self.is_mapped or not self.is_trained else self._stored
         return stored if self.parameters["rows"] == "float32" else None
 
     def needed(
@@ -155,8 +172,8 @@ class CodedKind(TrainedKind):
     ) -> Ids | None:
         if effort != "k_factor":
             return None
-        base = self._base(given, selector=None)
-        ranks = candidates_needed(self._codes(self.core), queries, positions, params=base)
+        base = self._base(given)
+        ranks = candidates_needed(self._codes, queries, positions, params=base)
         return np.where(ranks < UNREACHED, -(-ranks // k), UNREACHED)
 
     def _best(self, queries: Vectors, positions: Ids, n_kept: int) -> tuple[Scores, Ids]:
@@ -170,15 +187,18 @@ class CodedKind(TrainedKind):
             scores[row, : len(best)], kept[row, : len(best)] = of_there[best], there[best]
         return scores, kept
 
-    def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
-        # Any: faiss's classes have no types
-        del parameters, selector  # no parameter is for the codes, and FastScan takes no selector
+    def _base(self, parameters: SearchParameters) -> Any:  # Any: faiss's classes have no types
+        """Say to faiss how to compare codes, which no selector is needed for or taken."""
+        del parameters
         return None
 
     def _trained_rows(self, positions: Ids) -> Vectors:
         if self.is_mapped:
             return self.outside.rows(positions)
-        return read_rows(self._stored_rows()[positions])
+        stored = self._stored
+        if self.parameters["rows"] == "float16":
+            return self._half_rows(stored, positions)
+        return self._view(stored)[positions]
 
     def _trained_pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         if self.is_mapped:
@@ -187,15 +207,20 @@ class CodedKind(TrainedKind):
             yield self._stored_rows(), slice(0, self.core.ntotal)
 
     def _stored_rows(self) -> StoredRows:
-        stored = self._stored(self.core)
+        stored = self._stored
         half = self.parameters["rows"] == "float16"
         return self._half_view(stored) if half else cast(StoredRows, self._view(stored))
 
-    def _codes(self, core: Core) -> Core:
+    def _codes_of(self, core: Core) -> Core:
         return core if self.is_mapped else self.faiss.downcast_index(core.base_index)
 
-    def _stored(self, core: Core) -> Core:
-        return self.faiss.downcast_index(core.refine_index)
+    @property
+    def _codes(self) -> Core:
+        return self.core if self.is_mapped else self._part("base_index")
+
+    @property
+    def _stored(self) -> Core:
+        return self._part("refine_index")
 
 
 _ADDED_AT_ONCE = 65_536

@@ -87,7 +87,7 @@ class FactoryKind(CodedKind):
             ) from error
 
     def train(self, vectors: Vectors) -> None:
-        codes = self._codes(self.core)
+        codes = self._codes
         if self._n_lists and not (self._parts["rotation"] or self._parts["graph"]):
             train_coarse(codes, vectors, seed=self.number("seed"))
         super().train(vectors)
@@ -97,12 +97,10 @@ class FactoryKind(CodedKind):
     ) -> Ids | None:
         plain = not (self._parts["rotation"] or self._parts["graph"])
         if effort == "n_probes" and plain:
-            return probes_needed(self._codes(self.core), queries, positions)
+            return probes_needed(self._codes, queries, positions)
         return super().needed(effort, queries, positions, k=k, given=given)
 
-    def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
-        # Any: faiss's classes have no types
-        del selector
+    def _base(self, parameters: SearchParameters) -> Any:  # Any: faiss's classes have no types
         inner = self._inner(parameters)
         if inner is None or not self._parts["rotation"]:
             return inner

@@ -23,7 +23,7 @@ from index.kinds import KINDS
 from index.mapped_lists import MappedLists
 from index.row_blocks import RowBlock
 from index.scan import Block, scan
-from index.topk import Candidates, order_table, pair_scores, score_table, slack
+from index.topk import Candidates, Scores, order_table, pair_scores, score_table, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 RESCORED_ROWS = 1_024
@@ -293,16 +293,10 @@ class FaissIndex(Index):
                 best=self._best,
             )
             return search_filtered(queries, k=k, wanted=wanted, by=by)
-        # An exact kind fetches some more, to see whether the k-th best has a tie outside.
-        more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
-        n_fetched = min(k + more, n_live)
-        if not back.takes_selector:
-            positions = self._live_of_more(queries, k=k, parameters=parameters)
-        else:
-            scores, positions = back.nearest(
-                queries, k=n_fetched, selector=self._selector(), parameters=parameters
-            )
+        n_fetched, positions, scores = self._nearest(queries, k=k, parameters=parameters)
         found = self._best(queries, positions, k)
+        if not back.is_exact and found.counts.min() >= k:
+            return found
         doubtful = found.counts < k
         if back.is_exact and n_fetched < n_live:
             floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
@@ -311,12 +305,27 @@ class FaissIndex(Index):
             _replace(found, at=doubtful, by=self._scan(queries[doubtful], k=k, wanted=None))
         return found
 
-    def _live_of_more(self, queries: Vectors, *, k: int, parameters: SearchParameters) -> Ids:
-        """Ask for as many more as are likely to be dead, for a kind that takes no selector."""
-        n, n_live = self._table.n_positions, self._table.n_live
-        n_asked = k if n == n_live else min(n, -(-k * n // n_live) + SPARE)
-        _, positions = self._back.nearest(queries, k=n_asked, selector=None, parameters=parameters)
-        return positions if n == n_live else drop_dead(positions, self._table.live)
+    def _nearest(
+        self, queries: Vectors, *, k: int, parameters: SearchParameters
+    ) -> tuple[int, Ids, Scores]:
+        """Ask faiss; give how many were asked for, who can be among the best k, and all scores."""
+        back, n, n_live = self._back, self._table.n_positions, self._table.n_live
+        if not back.takes_selector:  # ask for as many more as are likely to be dead
+            n_asked = k if n == n_live else min(n, -(-k * n // n_live) + SPARE)
+            scores, positions = back.nearest(
+                queries, k=n_asked, selector=None, parameters=parameters
+            )
+            if n != n_live:
+                return n_asked, drop_dead(positions, self._table.live), scores
+        else:
+            # An exact kind fetches some more, to see whether the k-th best has a tie outside.
+            more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
+            n_asked = min(k + more, n_live)
+            scores, positions = back.nearest(
+                queries, k=n_asked, selector=self._selector(), parameters=parameters
+            )
+        n_near = _n_contenders(scores, k=k, error=slack(self.dim) + 2 * back.error)
+        return n_asked, positions[:, :n_near], scores
 
     def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
         if positions.shape[1] >= k and positions.min() >= 0:
@@ -351,6 +360,18 @@ class FaissIndex(Index):
             bits = np.packbits(self._table.live, bitorder="little")
             selector = self._live_selector = self._back.faiss.IDSelectorBitmap(bits)
         return selector
+
+
+def _n_contenders(scores: Scores, *, k: int, error: float) -> int:
+    """Count the columns, best first, that hold all who can be among the best k of their row."""
+    n = int(scores.shape[1])
+    if n <= k:
+        return n
+    if len(scores) == 1:
+        row: list[float] = scores[0].tolist()
+        return next((at for at in range(k, n) if row[at] < row[k - 1] - error), n)
+    near = scores[:, k:] >= scores[:, k - 1 : k] - np.float32(error)
+    return k + int(near.sum(axis=1).max())
 
 
 def _replace(found: Neighbors, *, at: Mask, by: Neighbors) -> None:

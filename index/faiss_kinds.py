@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from index.errors import BackendMissingError, InputError
-from index.rows import StoredRows
+from index.rows import Half, KeptScales, StoredRows, widen
 from index.topk import Scores
 from index.types import Ids, SearchParameters, Vectors
 
@@ -29,6 +29,10 @@ Value = int | str
 UNREACHED = 2**31  # an effort beyond all limits
 Limits = Mapping[str, tuple[int, int, int] | tuple[str, ...]]
 DTYPES = ("float32", "float16")
+_MOST_ASKED = 256
+
+# float16 moves a row off the unit sphere by up to 2^-11, and faiss does not move it back.
+HALF_ERROR = 2.0**-10
 
 
 @functools.cache
@@ -78,7 +82,10 @@ class FaissKind(ABC):
         self.dim = dim
         self.parameters = self._settle(given)
         self.faiss = import_faiss()
-        self._seen: tuple[int, StoredRows] | None = None  # faiss's memory as an array
+        self._seen: tuple[Core, StoredRows] | None = None  # faiss's memory as an array
+        self._of_core: tuple[Core, dict[str, Core]] = (None, {})
+        self._scales = KeptScales()
+        self._asked: dict[tuple[int, ...], object] = {}
         self.core = self._new_core()
 
     @property
@@ -88,7 +95,7 @@ class FaissKind(ABC):
 
     @property
     def error(self) -> float:
-        """How far a score of an exact kind may lie from the true one, beside rounding of sums."""
+        """How far a score may lie from the true one, beside rounding of sums."""
         return 0.0
 
     def efforts(self) -> tuple[str, ...]:
@@ -175,15 +182,33 @@ class FaissKind(ABC):
         """The value of a parameter that is a number."""
         return int(self.parameters[name])
 
+    def _asking(self, key: tuple[int, ...], make: Callable[[], object]) -> object:
+        """Keep faiss's search parameters, which no search changes and SWIG is slow to make."""
+        asked = self._asked.get(key)
+        if asked is None:
+            if len(self._asked) >= _MOST_ASKED:
+                self._asked.clear()
+            asked = self._asked[key] = make()
+        return asked
+
+    def _part(self, name: str) -> Core:
+        """Give a part of the faiss index as what it is; kept, as SWIG is slow to tell."""
+        if self._of_core[0] is not self.core:
+            self._of_core = self.core, {}
+        parts = self._of_core[1]
+        if name not in parts:
+            parts[name] = self.faiss.downcast_index(getattr(self.core, name))
+        return parts[name]
+
     def _view(self, flat: Core) -> Vectors:
         """See the rows of a faiss flat index as an array; valid until the next add."""
         n = flat.ntotal
         if not n:
             return np.empty((0, self.dim), np.float32)
-        pointer, known = flat.get_xb(), self._seen
-        if known is None or known[0] != int(pointer) or len(known[1]) != n:
-            rows: Vectors = self.faiss.rev_swig_ptr(pointer, n * self.dim)
-            known = self._seen = (int(pointer), rows.reshape(n, self.dim))
+        known = self._seen
+        if known is None or known[0] is not flat or len(known[1]) != n:
+            rows: Vectors = self.faiss.rev_swig_ptr(flat.get_xb(), n * self.dim)
+            known = self._seen = (flat, rows.reshape(n, self.dim))
         return cast(Vectors, known[1])
 
     def _half_view(self, coded: Core) -> StoredRows:
@@ -191,11 +216,16 @@ class FaissKind(ABC):
         n = coded.ntotal
         if not n:
             return np.empty((0, self.dim), np.float16)
-        pointer, known = coded.codes.data(), self._seen
-        if known is None or known[0] != int(pointer) or len(known[1]) != n:
-            codes = self.faiss.rev_swig_ptr(pointer, n * 2 * self.dim)
-            known = self._seen = (int(pointer), codes.view(np.float16).reshape(n, self.dim))
+        known = self._seen
+        if known is None or known[0] is not coded or len(known[1]) != n:
+            codes = self.faiss.rev_swig_ptr(coded.codes.data(), n * 2 * self.dim)
+            known = self._seen = (coded, codes.view(np.float16).reshape(n, self.dim))
         return known[1]
+
+    def _half_rows(self, coded: Core, positions: Ids) -> Vectors:
+        """Read rows of a faiss float16 index."""
+        wide = widen(cast(Half, self._half_view(coded)[positions]))
+        return self._scales.bring_to_one(wide, at=positions, n=coded.ntotal)
 
 
 def _checked(name: str, value: Value, *, allowed: tuple[int, int, int] | tuple[str, ...]) -> Value:
@@ -224,10 +254,13 @@ class TrainedKind(FaissKind):
     def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
         super().__init__(dim, given=given)
         self._waiting: list[Vectors] = []
+        self._was_trained = False
 
     @property
     def is_trained(self) -> bool:
-        return bool(self.core.is_trained)
+        if not self._was_trained:  # asking faiss takes a while
+            self._was_trained = bool(self.core.is_trained)
+        return self._was_trained
 
     @property
     @abstractmethod

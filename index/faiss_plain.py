@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -10,22 +10,20 @@ import numpy as np
 from index.errors import InputError
 from index.faiss_kinds import (
     DTYPES,
+    HALF_ERROR,
     TRAIN_PER_LIST,
     Core,
     FaissKind,
     Limits,
     TrainedKind,
-    Value,
 )
 from index.ivf_training import train_coarse
 from index.mapped_lists import MappedLists
 from index.needed import probes_needed
-from index.rows import StoredRows, read_rows
+from index.rows import StoredRows
 from index.topk import Scores
 from index.types import Ids, SearchParameters, Vectors
 
-# float16 moves a row off the unit sphere by up to 2^-11, and faiss does not move it back.
-HALF_ERROR = 2.0**-10
 # From this many queries at once, multiplying float16 rows widened to float32 by BLAS beats faiss,
 # which decodes every row for every query (measured 5 times at 256 queries).
 SCAN_HALVES_FROM = 8
@@ -73,7 +71,9 @@ class FlatKind(FaissKind):
         return found
 
     def rows(self, positions: Ids) -> Vectors:
-        return read_rows(self._stored()[positions])
+        if self._is_half:
+            return self._half_rows(self.core, positions)
+        return self._view(self.core)[positions]
 
     def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         yield self._stored(), slice(0, self.core.ntotal)
@@ -95,11 +95,6 @@ class HnswKind(FaissKind):
         "ef_search": (64, 1, 100_000),
         "dtype": DTYPES,
     }
-
-    def __init__(self, dim: int, *, given: Mapping[str, Value]) -> None:
-        self._walks: dict[int, object] = {}  # faiss's parameters, which no search changes
-        self._kept: tuple[Core, Core] | None = None
-        super().__init__(dim, given=given)
 
     @property
     def _is_half(self) -> bool:
@@ -125,31 +120,28 @@ class HnswKind(FaissKind):
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
         ef_search = max(parameters.ef_search or self.number("ef_search"), k)
-        walk = self._walks.get(ef_search) if selector is None else None
-        if walk is None:
-            walk = self.faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
-            if selector is None:
-                self._walks[ef_search] = walk
-        found: tuple[Scores, Ids] = self.core.search(queries, k, params=walk)
+
+        def walk() -> object:
+            return self.faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
+
+        asked = self._asking((ef_search,), walk) if selector is None else walk()
+        found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
         return found
 
     def rows(self, positions: Ids) -> Vectors:
-        return read_rows(self._stored()[positions])
+        if self._is_half:
+            return self._half_rows(self._part("storage"), positions)
+        return self._view(self._part("storage"))[positions]
 
     def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         yield self._stored(), slice(0, self.core.ntotal)
 
     def flat_core(self) -> Core | None:
-        return None if self._is_half else self._storage()
+        return None if self._is_half else self._part("storage")
 
     def _stored(self) -> StoredRows:
-        storage = self._storage()
+        storage = self._part("storage")
         return self._half_view(storage) if self._is_half else self._view(storage)
-
-    def _storage(self) -> Core:
-        if self._kept is None or self._kept[0] is not self.core:
-            self._kept = self.core, self.faiss.downcast_index(self.core.storage)
-        return self._kept[1]
 
 
 class IvfKind(TrainedKind):
@@ -210,7 +202,11 @@ class IvfKind(TrainedKind):
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
         n_probes = min(parameters.n_probes or self.number("n_probes"), self.core.nlist)
-        asked = self.faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
+
+        def reading() -> object:
+            return self.faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
+
+        asked = self._asking((n_probes,), reading) if selector is None else reading()
         if self.lists is not None and not self.lists.all_proven:
             _, probed = self.core.quantizer.search(queries, n_probes)
             self.lists.prove(probed)
@@ -233,8 +229,9 @@ class IvfKind(TrainedKind):
         if self.lists is not None and not self.lists.all_proven:
             self.lists.prove(self.lists.lists_of(positions))
         rows: Vectors = self.core.reconstruct_batch(positions)
-        # What faiss decodes from float16 is what is stored; casting back loses nothing.
-        return read_rows(rows.astype(np.float16)) if self._is_half else rows
+        if self._is_half:
+            self._scales.bring_to_one(rows, at=positions, n=self.core.ntotal)
+        return rows
 
     def _trained_pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         if self.lists is not None:

@@ -87,7 +87,7 @@ class ListedKind(CodedKind):
         return ("n_probes", "k_factor")
 
     def train(self, vectors: Vectors) -> None:
-        codes = self._codes(self.core)
+        codes = self._codes
         turned = self.faiss.downcast_VectorTransform(codes.chain.at(0)).apply(vectors)
         train_coarse(self._lists(codes), turned, seed=self.number("seed"))
         super().train(vectors)
@@ -99,7 +99,7 @@ class ListedKind(CodedKind):
         self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
     ) -> Ids | None:
         if effort == "n_probes":
-            codes = self._codes(self.core)
+            codes = self._codes
             turned = self.faiss.downcast_VectorTransform(codes.chain.at(0)).apply(queries)
             return probes_needed(self._lists(codes), turned, positions)
         return super().needed(effort, queries, positions, k=k, given=given)
@@ -107,9 +107,7 @@ class ListedKind(CodedKind):
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
         return (*super()._codes_signature(codes), self._lists(codes).nlist)
 
-    def _base(self, parameters: SearchParameters, *, selector: object) -> Any:
-        # Any: faiss's classes have no types
-        del selector
+    def _base(self, parameters: SearchParameters) -> Any:  # Any: faiss's classes have no types
         n_probes = parameters.n_probes or self.number("n_probes")
         lists = self.faiss.SearchParametersIVF(nprobe=n_probes)
         return self.faiss.SearchParametersPreTransform(index_params=lists)

@@ -61,14 +61,18 @@ def candidates_needed(
         int64 [Q, K]; `UNREACHED` beyond the first 4,096.
     """
     needed = np.full(positions.shape, UNREACHED, np.int64)
+    left = np.arange(len(queries))
     for n_ranked in RANKED:
-        _, found = core.search(queries, min(n_ranked, core.ntotal), params=params)
-        for row, (near, wanted) in enumerate(zip(found, positions, strict=True)):
+        _, found = core.search(queries[left], min(n_ranked, core.ntotal), params=params)
+        for row, near in zip(left, found, strict=True):
+            wanted = positions[row]
             same = near[:, None] == wanted
             there = same.any(axis=0) & (wanted >= 0)
             needed[row, there] = same.argmax(axis=0)[there] + 1
-        n_there = np.count_nonzero(needed < UNREACHED)
-        if n_ranked >= core.ntotal or n_there >= _NEARLY_ALL * np.count_nonzero(positions >= 0):
+        missing = (needed == UNREACHED) & (positions >= 0)
+        left = np.flatnonzero(missing.any(axis=1))
+        n_wanted = np.count_nonzero(positions >= 0)
+        if n_ranked >= core.ntotal or np.count_nonzero(missing) <= (1 - _NEARLY_ALL) * n_wanted:
             break
     return needed
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.errors import InputError
-from index.types import StoredDtype, Vectors
+from index.types import Ids, StoredDtype, Vectors
 
 Half = npt.NDArray[np.float16]
 StoredRows = Half | npt.NDArray[np.float32]
@@ -73,8 +73,7 @@ def read_rows(stored: StoredRows, *, scales: Scales | None = None) -> Vectors:
     half = cast(Half, stored)
     rows = widen(half)
     if scales is None:
-        few = len(half) <= CHUNK_ROWS
-        scales = _scales(half, rows) if few else row_scales(half)
+        scales = _scales(rows) if len(half) <= CHUNK_ROWS else row_scales(half)
     rows *= scales[:, None]
     return rows
 
@@ -102,8 +101,51 @@ def widen(half: Half) -> Vectors:
         bits[:] = half[here].view(np.int16)
         bits <<= 13
         bits &= -0x70000001  # all but bits 28 to 30
-        wide[here] *= np.float32(2.0**112)
+        wide[here] *= _EXPONENTS_APART
     return wide
+
+
+_EXPONENTS_APART = np.float32(2.0**112)
+
+
+class KeptScales:
+    """What brings stored rows to length 1, computed when a row is first read: 4 bytes a row.
+
+    Threads may share it; the worst is that both compute.
+
+    Example:
+        >>> kept = KeptScales()
+        >>> kept.bring_to_one(np.array([[0.0, 2.0]], np.float32), at=np.array([7]), n=9).tolist()
+        [[0.0, 1.0]]
+    """
+
+    def __init__(self) -> None:
+        self._known = np.zeros(0, np.float32)  # 0: not computed yet
+
+    def bring_to_one(self, wide: Vectors, *, at: Ids, n: int) -> Vectors:
+        """Divide rows that were float16 by their length, as `read_rows` does.
+
+        Args:
+            wide: float32 [P, D], widened; changed in place.
+            at: int64 [P], their positions, each of a row that never changes.
+            n: how many positions there are.
+
+        Returns:
+            wide.
+        """
+        known = self._known
+        if len(known) < n:
+            known = np.zeros(max(n, min(2 * len(known), len(known) + _MOST_SPARE)), np.float32)
+            known[: len(self._known)] = self._known
+            self._known = known
+        scales = known[at]
+        if not scales.all():
+            known[at] = scales = _scales(wide)
+        wide *= scales[:, None]
+        return wide
+
+
+_MOST_SPARE = 1_000_000
 
 
 def row_scales(stored: StoredRows) -> Scales:
@@ -124,15 +166,21 @@ def row_scales(stored: StoredRows) -> Scales:
     scales = np.empty(len(stored), np.float32)
     for start in range(0, len(stored), CHUNK_ROWS):
         half = cast(Half, stored[start : start + CHUNK_ROWS])
-        scales[start : start + len(half)] = _scales(half, widen(half))
+        scales[start : start + len(half)] = _scales(widen(half))
     return scales
 
 
-def _scales(half: Half, wide: Vectors) -> Scales:
+def _scales(wide: Vectors) -> Scales:
     rows = wide.astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    scales: Scales
+    if lengths.size and lengths.min() > 0 and lengths.max() < _LEAST_NOT_FINITE:
+        scales = (1.0 / lengths).astype(np.float32)
+        return scales
     with np.errstate(divide="ignore"):
-        scales: Scales = (1.0 / np.sqrt(np.einsum("nd,nd->n", rows, rows))).astype(np.float32)
-    all_ones = half.view(np.uint16) & 0x7C00 == 0x7C00  # exponent of infinity and NaN
-    if all_ones.any():
-        scales[all_ones.any(axis=1)] = np.nan
+        scales = (1.0 / lengths).astype(np.float32)
+    scales[(np.abs(wide) >= _LEAST_NOT_FINITE).any(axis=1)] = np.nan
     return scales
+
+
+_LEAST_NOT_FINITE = np.float32(2.0**16)  # `widen` makes it of an infinity, and more of a NaN

@@ -105,6 +105,10 @@ def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vecto
         >>> score_table(eye, np.array([[0, 1], [0, 1]]), rows=lambda at: eye[at]).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    if len(positions) == 1:  # a single query is in a hurry
+        right = rows(positions[0]).astype(np.float64)
+        sums = np.einsum("d,kd->k", queries[0].astype(np.float64), right)
+        return _within_one(sums.astype(np.float32)[None])
     scores = np.empty(positions.shape, np.float32)
     step = max(1, SCORE_CHUNK // positions.shape[1])
     for start in range(0, len(positions), step):
@@ -127,9 +131,9 @@ def order_table(ids: Ids, scores: Scores, *, k: int) -> Neighbors:
         >>> order_table(np.array([[7, 3, 5]]), np.array([[.5, .5, .9]], np.float32), k=2).ids
         array([[5, 3]])
     """
-    if len(ids) == 1:  # a single query is in a hurry
+    if len(ids) == 1:
         best = np.lexsort((ids[0], -scores[0]))[:k]
-        return Neighbors(ids[:, best], scores[:, best], np.full(1, k, np.int64))
+        return Neighbors(ids[0][best][None], scores[0][best][None], np.array([k]))
     order = np.lexsort((ids, -scores), axis=-1)[:, :k]
     row = np.arange(len(ids))[:, None]
     return Neighbors(ids[row, order], scores[row, order], np.full(len(ids), k, np.int64))

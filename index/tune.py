@@ -21,8 +21,10 @@ from index.types import Ids, Neighbors, SearchParameters, Vectors
 
 LADDER_FROM, LADDER_TO = 1, 4_096
 Z_95 = 1.64  # one-sided 95 %
-N_TIMED = 64
-N_ROUGH = 100  # queries that find the neighbourhood of a rung
+N_TIMED = 32
+N_ROUGH = 50  # queries that say where to look; all say where to stop
+ENOUGH_QUERIES = 200
+"""More queries than this cost more time than the narrower margin, .011 at .95, is worth."""
 
 # More lists and fewer candidates, or the other way round: what is tried, and timed.
 WIDENINGS = (1.0, 1.3, 2.0)
@@ -138,21 +140,32 @@ class _Trial:
     ) -> SearchParameters:
         """Take the fastest of some ways to spend two efforts."""
         most = int(needed[needed < _NEVER].max(initial=1))
-        ways = []
-        for coarse in sorted({min(most, math.ceil(least * w)) for w in WIDENINGS}):
-            given = _with(SearchParameters(), efforts[0], coarse)
-            fine = self._needed(efforts[1], given)
-            if fine is not None:
-                ways.append(_with(given, efforts[1], _least(fine, wanted)))
-                if _share(fine, ways[-1], efforts[1]) < wanted:
-                    ways.pop()
-        if not ways:  # candidates run out first: everything is read, and as many as are allowed
-            given = _with(SearchParameters(), efforts[0], most)
-            return _with(given, efforts[1], LADDER_TO // self._k)
-        if len(ways) == 1:
-            return ways[0]
-        times_s = self._raced(ways)
-        return ways[min(range(len(ways)), key=lambda number: times_s[number])]
+        spent = sorted({min(most, math.ceil(least * w)) for w in WIDENINGS})
+        given = [_with(SearchParameters(), efforts[0], coarse) for coarse in spent]
+        ways = [
+            way for way in (self._fine(efforts[1], one, wanted, N_ROUGH) for one in given) if way
+        ]
+        if ways:
+            times_s = self._raced(ways) if len(ways) > 1 else [0.0]
+            best = ways[min(range(len(ways)), key=lambda number: times_s[number])]
+            given.insert(0, _with(SearchParameters(), efforts[0], getattr(best, efforts[0])))
+        for one in given:  # some queries spoke for all until here
+            way = self._fine(efforts[1], one, wanted, len(self._queries))
+            if way:
+                return way
+        # Candidates run out first: everything is read, and as many as are allowed.
+        all_lists = _with(SearchParameters(), efforts[0], most)
+        return _with(all_lists, efforts[1], LADDER_TO // self._k)
+
+    def _fine(
+        self, name: str, given: SearchParameters, wanted: float, n: int
+    ) -> SearchParameters | None:
+        """Add the least of a second effort that some queries need; None where none is enough."""
+        needed = self._needed(name, given, n=n)
+        if needed is None:
+            return None
+        way = _with(given, name, _least(needed, wanted))
+        return way if _share(needed, way, name) >= wanted else None
 
     def _raced(self, ways: Sequence[SearchParameters]) -> list[float]:
         """Time the ways by turns, so that a busy machine is busy for all of them."""
@@ -187,14 +200,16 @@ class _Trial:
                 parameters = _with(parameters, name, more)
         return parameters
 
-    def _needed(self, name: str, given: SearchParameters) -> Ids | None:
-        """Give the effort each true answer needs, one entry each; None where only a search can."""
+    def _needed(self, name: str, given: SearchParameters, *, n: int = 1 << 30) -> Ids | None:
+        """Give the effort each true answer to the first n queries needs, ascending; None where only
+        a search can tell."""
         if not isinstance(self._ix, FaissIndex):
             return None
-        needed = self._ix.needed(name, self._queries, truth=self._truth, k=self._k, given=given)
+        queries, truth = self._queries[:n], _first(self._truth, n)
+        needed = self._ix.needed(name, queries, truth=truth, k=self._k, given=given)
         if needed is None:
             return None
-        there = np.arange(self._k) < np.minimum(self._truth.counts, self._k)[:, None]
+        there = np.arange(self._k) < np.minimum(truth.counts, self._k)[:, None]
         return np.sort(needed[there])
 
     def _note(self, needed: Ids) -> None:
@@ -216,9 +231,8 @@ class _Trial:
         rungs = _ladder()
         if len(self._queries) <= 2 * N_ROUGH:
             return _with(others, name, rungs[self._climb(name, others, wanted)])
-        some = slice(0, N_ROUGH)
-        truth = Neighbors(self._truth.ids[some], self._truth.scores[some], self._truth.counts[some])
-        rough = _Trial(self._ix, self._queries[some], truth, self._k)
+        truth = _first(self._truth, N_ROUGH)
+        rough = _Trial(self._ix, self._queries[:N_ROUGH], truth, self._k)
         rung = rough._climb(name, others, wanted)
         while rung < len(rungs) - 1 and self._at(name, rungs[rung], others) < wanted:
             rung += 1
@@ -261,6 +275,10 @@ def _least(needed: Ids, wanted: float) -> int:
     n_reachable = int(np.searchsorted(needed, _NEVER))
     n_wanted = min(math.ceil(wanted * len(needed) - 1e-9), n_reachable)
     return int(needed[n_wanted - 1]) if n_wanted else LADDER_TO
+
+
+def _first(truth: Neighbors, n: int) -> Neighbors:
+    return Neighbors(truth.ids[:n], truth.scores[:n], truth.counts[:n])
 
 
 def _share(needed: Ids, parameters: SearchParameters, name: str) -> float:

@@ -25,6 +25,7 @@ from index.segments import open_segment, write_segment
 from index.types import Ids, Plan, SegmentInfo, Vectors
 from retrieval.build_measure import (
     LEAST_QUERIES,
+    N_OWN_QUERIES,
     N_QUERIES,
     Measured,
     Outcome,
@@ -300,7 +301,7 @@ class _Job:
             built,
             sources=sources,
             queries=queries,
-            own=sample_rows(sources, N_QUERIES, dim=space.dim, seed=1),
+            own=sample_rows(sources, N_OWN_QUERIES, dim=space.dim, seed=1),
             items=ids,
             target=self._wishes.recall,
         )

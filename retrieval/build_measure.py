@@ -21,14 +21,15 @@ from index.recall import recall_at_k
 from index.row_blocks import PIECE_ROWS
 from index.rows import StoredRows
 from index.truth import exact_answers
-from index.tune import Tuned, tune
+from index.tune import ENOUGH_QUERIES, Tuned, tune
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 if TYPE_CHECKING:
     from index.remote import MilvusIndex
 
 K = 10
-N_QUERIES = 500
+N_QUERIES = ENOUGH_QUERIES
+N_OWN_QUERIES = 100
 N_PAIR_QUERIES = 128
 LEAST_QUERIES = 32
 """Fewer queries of a modality than this say nothing about it."""

@@ -1,6 +1,7 @@
 """Recall asked is recall delivered, for text queries: tuned on some, judged on others.
 
-Each kind of index is tuned to each target with 500 texts and judged with 500 others. A cell is hit
+Each kind of index is tuned to each target with as many texts as a build takes, 200, and judged
+with 500 others. A cell is hit
 where these find the target less 0.01, or where the tuner said that it is out of reach and no point
 of a fine grid reaches it either. The settings found are raced against the fastest grid point that
 reaches the target on the very queries it is judged with. The same tuner fed with the index's own
@@ -18,10 +19,11 @@ import numpy as np
 
 from benchmarks.measure import Options, Row, race, ratio_row
 from benchmarks.synthetic import SyntheticSet, make_set
+from index.choose import CODED_LISTS, ROW_LISTS
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
 from index.truth import exact_answers
-from index.tune import Tuned, tune
+from index.tune import ENOUGH_QUERIES, Tuned, tune
 from index.types import Ids, Neighbors, SearchParameters, Vectors
 
 DEFAULTS = {"n": 20_000, "dim": 256}
@@ -70,8 +72,8 @@ def _kind(
     truth = exact_answers(_pieces(data), held_out, k=K)
     grid = list(_grid(ix, held_out, truth))
     for target in targets:
-        tuned, tuning_s = _tuned(ix, data.text_queries[:half], data, target)
-        own, _ = _tuned(ix, data.pictures[:half], data, target)
+        tuned, tuning_s = _tuned(ix, data.text_queries[:ENOUGH_QUERIES], data, target)
+        own, _ = _tuned(ix, data.pictures[:ENOUGH_QUERIES], data, target)
         found = _recall(ix, held_out, truth, tuned.parameters)
         reachable = max(recall for _, recall in grid) >= target
         cell = f"{kind} {target:g}"
@@ -95,7 +97,8 @@ def _kind(
 
 
 def _parameters(kind: str, n: int) -> Mapping[str, int]:
-    n_lists = 2 ** round(np.log2(3 * n**0.5))
+    per_root = CODED_LISTS if kind == "ivf_fastscan" else ROW_LISTS
+    n_lists = 2 ** round(np.log2(per_root * n**0.5))
     return {"hnsw": {"m": 32}, "fastscan": {}}.get(kind, {"n_lists": n_lists})
 
 

@@ -24,7 +24,7 @@ from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
 from index.recall import recall_at_k
 from index.truth import exact_answers
-from index.tune import Tuned, tune
+from index.tune import ENOUGH_QUERIES, Tuned, tune
 from index.types import Ids, Neighbors, Vectors
 
 DEFAULTS = {"n": 100_000, "dim": 512}
@@ -50,7 +50,7 @@ def run(options: Options) -> list[Row]:
     data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
     pieces = [(data.pictures, np.arange(options.n), None)]
     half = len(data.text_queries) // 2
-    texts, held_out = data.text_queries[:half], data.text_queries[half:]
+    texts, held_out = data.text_queries[:ENOUGH_QUERIES], data.text_queries[half:]
     truth = exact_answers(pieces, held_out, k=K)
     texts_truth = exact_answers(pieces, texts, k=K)
     ours, tuned = _ours(data.pictures, texts, texts_truth, options=options)
