@@ -342,13 +342,16 @@ async def closed_loop(port: int, *, n: int, seconds: float, seed: int) -> Tally:
 
 def sustained(store: Path, seconds: float, *, batched: bool) -> dict[str, Value]:
     """Keep 32 connections busy."""
-    with server(store, *([] if batched else ["--no-batching"])) as (port, _):
+    with server(store, *([] if batched else ["--no-batching"])) as (port, pid):
         asyncio.run(closed_loop(port, n=32, seconds=2.0, seed=1000))
+        before_s = cpu_s(pid)
         tally = asyncio.run(closed_loop(port, n=32, seconds=seconds, seed=2000))
+        spent_s = cpu_s(pid) - before_s
     how = "" if batched else ", not batched"
     figures: dict[str, Value] = {
         f"queries/s at 32 connections{how}": len(tally.seconds) / seconds,
         f"p95 at 32 connections{how}, ms": tally.ms(0.95),
+        f"server's CPU per query{how}, ms": 1000 * spent_s / max(1, len(tally.seconds)),
         f"errors at 32 connections{how}": tally.n_errors + tally.statuses.get(503, 0),
     }
     return figures | ({"target of queries/s": 400.0} if batched else {})
@@ -418,6 +421,12 @@ def soak(store: Path, n_requests: int) -> dict[str, Value]:
         "growth in open files": warm[-1][2] - warm[0][2],
         "errors of the soak": tally.n_errors,
     }
+
+
+def cpu_s(pid: int) -> float:
+    """Read how much time a process has spent on cores."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:

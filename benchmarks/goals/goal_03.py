@@ -2,16 +2,18 @@
 
 The rates of one and two Python threads are of single queries on an HNSW index, each thread with one
 faiss thread. Sharing is measured on an index that compares everything, where a batch is worth
-most: 64 threads ask one query each through `SharedSearch`, against the same 64 one after another.
+most: 64 requests ask one query each through the server's `Lane`, against 64 one after another.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,8 +21,8 @@ from benchmarks.measure import Options, Row, quartiles, race, ratio_row
 from benchmarks.synthetic import make_set
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
-from index.types import Neighbors, Vectors
-from retrieval.query.shared_search import SharedSearch
+from index.types import Ids, Vectors
+from retrieval.server.lane import Lane
 
 DEFAULTS = {"n": 100_000, "dim": 512}
 THREADS = 2
@@ -95,9 +97,8 @@ def _torch(options: Options) -> Row:
 
 
 def _sharing(ix: FaissIndex, queries: Vectors, options: Options) -> list[Row]:
-    def search(some: Vectors, k: int, allowed: object) -> Neighbors:
-        del allowed
-        return ix.search(some, k=k)
+    def search(some: Sequence[Vectors]) -> list[Ids]:
+        return list(ix.search(np.concatenate(some), k=K).ids)
 
     waits: list[float] = []
     gains: list[float] = []
@@ -105,8 +106,7 @@ def _sharing(ix: FaissIndex, queries: Vectors, options: Options) -> list[Row]:
         started_s = time.perf_counter()
         _alone(ix, queries)
         alone_s = time.perf_counter() - started_s
-        shared = SharedSearch(search)
-        together_s, delays = _all_at_once(shared, queries)
+        together_s, delays = asyncio.run(_all_at_once(search, queries))
         gains.append(alone_s / together_s)
         waits += delays
     return [
@@ -116,22 +116,19 @@ def _sharing(ix: FaissIndex, queries: Vectors, options: Options) -> list[Row]:
     ]  # fmt: skip
 
 
-def _all_at_once(shared: SharedSearch, queries: Vectors) -> tuple[float, list[float]]:
-    """Ask every query in a thread of its own; give the whole time and each one's."""
-    gate = threading.Barrier(len(queries) + 1)
-    delays = [0.0] * len(queries)
+async def _all_at_once(
+    search: Callable[[Sequence[Vectors]], list[Ids]], queries: Vectors
+) -> tuple[float, list[float]]:
+    """Ask every query by itself, all together; give the whole time and each one's."""
+    lane = Lane(search, name="search")
 
-    def ask(row: int) -> None:
-        gate.wait()
+    async def ask(row: int) -> float:
         started_s = time.perf_counter()
-        shared(queries[row : row + 1], k=K, allowed=None)
-        delays[row] = time.perf_counter() - started_s
+        await lane.run(queries[row : row + 1])
+        return time.perf_counter() - started_s
 
-    threads = [threading.Thread(target=ask, args=(row,)) for row in range(len(queries))]
-    for thread in threads:
-        thread.start()
-    gate.wait()
     started_s = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - started_s, delays
+    delays = await asyncio.gather(*(ask(row) for row in range(len(queries))))
+    together_s = time.perf_counter() - started_s
+    lane.close()
+    return together_s, list(delays)

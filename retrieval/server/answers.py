@@ -15,7 +15,15 @@ from retrieval.errors import CrossfindError
 from retrieval.query.results import hit_to_json
 from retrieval.types import Hit, Item
 
-__all__ = ["Json", "error_answer", "hit_answer", "item_answer", "scrubbed", "without_paths"]
+__all__ = [
+    "Json",
+    "error_answer",
+    "hit_answer",
+    "item_answer",
+    "scrubbed",
+    "to_json",
+    "without_paths",
+]
 
 _MAX_TEXT = 4000
 _PATH = re.compile(r"(?:(?<=^)|(?<=[\s'\"(=]))~?/[^\s:;,'\"]+(?:/[^\s:;,'\"]*)*")
@@ -23,13 +31,26 @@ _RETRY_SECONDS = "1"
 
 
 class Json(Response):
-    """JSON in pure ASCII: a file name that is no Unicode passes as lone surrogates."""
+    """JSON in pure ASCII: a file name that is no Unicode passes as lone surrogates.
+
+    Content that is bytes was written by `to_json` before.
+    """
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:  # Any: as Starlette has it
         """Write the content."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return content if isinstance(content, bytes) else to_json(content)
+
+
+def to_json(content: object) -> bytes:
+    """Write what answers are made of.
+
+    Example:
+        >>> to_json({"name": "caf\u00e9"})
+        b'{"name":"caf\\\\u00e9"}'
+    """
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def item_answer(item: Item) -> dict[str, object]:

@@ -45,16 +45,12 @@ async def embeddings(request: Request) -> Json:
         if incoming.files:
             value = incoming.value if isinstance(incoming.value, dict) else {}
             body = read_model({"input": "files", **value}, EmbeddingsBody)
-            vectors = await state.search_gate(
-                lambda: _of_files(state, body, incoming), request.receive
-            )
+            vectors = await state.encode(lambda: _of_files(state, body, incoming), request.receive)
             n_words = 0
         else:
             body = read_model(incoming.value, EmbeddingsBody)
             texts = [body.input] if isinstance(body.input, str) else body.input
-            vectors = await state.search_gate(
-                lambda: _of_texts(state, body, texts), request.receive
-            )
+            vectors = await state.encode(lambda: _of_texts(state, body, texts), request.receive)
             n_words = sum(len(text.split()) for text in texts)
     return Json(
         {

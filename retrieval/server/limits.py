@@ -23,6 +23,7 @@ __all__ = [
     "Budget",
     "Gate",
     "RequestError",
+    "hang_up",
     "read_json",
 ]
 
@@ -237,7 +238,7 @@ class Gate:
     async def _answer(self, job: Future[T], receive: Receive | None) -> T:
         answer = asyncio.wrap_future(job)
         watched: set[asyncio.Future[Any]] = {answer}  # Any: of different kinds
-        gone = asyncio.ensure_future(_hang_up(receive)) if receive is not None else None
+        gone = asyncio.ensure_future(hang_up(receive)) if receive is not None else None
         if gone is not None:
             watched.add(gone)
         try:
@@ -262,6 +263,7 @@ class Gate:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-async def _hang_up(receive: Receive) -> None:
+async def hang_up(receive: Receive) -> None:
+    """Wait until the client of a request has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

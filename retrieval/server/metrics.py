@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from retrieval.server.lane import Lane
     from retrieval.server.limits import Gate
 
 __all__ = ["Metrics"]
@@ -42,6 +43,10 @@ class Metrics:
             "crossfind_step_seconds", "Time of one step of the work.", ["step"],
             buckets=_BUCKETS_S, registry=self._registry,
         )  # fmt: skip
+        self._together = Histogram(
+            "crossfind_searches_together", "Searches answered by one batch.",
+            buckets=(1, 2, 4, 8, 16, 32, 64), registry=self._registry,
+        )  # fmt: skip
         self._hits = Counter("crossfind_hits", "Hits given.", registry=self._registry)
         self._inside = Gauge(
             "crossfind_work_inside", "Work that runs or waits.", ["gate"], registry=self._registry
@@ -54,7 +59,7 @@ class Metrics:
             "crossfind_generation", "Generation that is served.", registry=self._registry
         )
 
-    def watch(self, *gates: Gate) -> None:
+    def watch(self, *gates: Gate | Lane[Any, Any]) -> None:  # Any: whatever they do
         """Report how full gates are."""
         for gate in gates:
             self._inside.labels(gate.name).set_function(partial(getattr, gate, "n_inside"))
@@ -68,6 +73,10 @@ class Metrics:
     def found(self, n_hits: int) -> None:
         """Note hits given."""
         self._hits.inc(n_hits)
+
+    def together(self, n_searches: int) -> None:
+        """Note how many searches a batch answers."""
+        self._together.observe(n_searches)
 
     def serving(self, generation: int) -> None:
         """Note which generation is served."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,31 +11,22 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 
 from retrieval.config import expand_home
-from retrieval.engine import Engine
 from retrieval.errors import UsageError
 from retrieval.query.expression import refine
-from retrieval.query.grammar import read_query, refined
+from retrieval.query.grammar import make_query, read_query, refined
 from retrieval.query.json_form import read_expression
-from retrieval.server.answers import Json, hit_answer, without_paths
+from retrieval.server.answers import Json
 from retrieval.server.bodies import Incoming, read_incoming, read_model
+from retrieval.server.found import Asked, Sought, query_digest
 from retrieval.server.limits import MAX_DEPTH, RequestError
 from retrieval.server.openapi import answers, body_of
 from retrieval.server.payloads import SearchBatch, SearchBody
 from retrieval.server.state import State
-from retrieval.types import Either, Every, Expression, Hit, Sum, Term
+from retrieval.types import Either, Every, Expression, Sum, Term
 
 router = APIRouter(tags=["search"])
 
 Value = str | Path | int | Expression
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One search, ready for the engine."""
-
-    value: Value
-    body: SearchBody
-    offset: int
 
 
 @router.post(
@@ -58,15 +46,14 @@ async def search(request: Request) -> Json:
     state: State = request.app.state.shared
     local = bool(request.scope.get("local"))
     async with read_incoming(request) as incoming:
-        batch = isinstance(incoming.value, dict) and "queries" in incoming.value
-        if batch:
+        is_batch = isinstance(incoming.value, dict) and "queries" in incoming.value
+        if is_batch:
             bodies = read_model(incoming.value, SearchBatch).queries
         else:
             bodies = [read_model(incoming.value, SearchBody)]
         _check_sum(bodies)
-        asked = [ask(body, incoming=incoming, local=local) for body in bodies]
-        found = await state.search_gate(lambda: answer(asked, state), request.receive)
-    return Json({"results": found} if batch else found[0])
+        searches = tuple(ask(body, incoming=incoming, local=local) for body in bodies)
+        return Json(await state.search(Sought(searches, is_batch), request.receive))
 
 
 def ask(body: SearchBody, *, incoming: Incoming, local: bool) -> Asked:
@@ -80,43 +67,16 @@ def ask(body: SearchBody, *, incoming: Incoming, local: bool) -> Asked:
     Raises:
         UsageError: the query cannot be carried out.
     """
-    value = _read(body, incoming=incoming, local=local)
-    return Asked(value, body, _offset(body))
-
-
-def answer(asked: Sequence[Asked], state: State) -> list[dict[str, object]]:
-    """Search; runs in a worker thread."""
-    return [_answer(one, state) for one in asked]
-
-
-def _answer(asked: Asked, state: State) -> dict[str, object]:
-    started_s = time.perf_counter()
-    body = asked.body
-    with state.metrics.step("search"):
-        hits = _search(state.engine, asked)
-    with state.metrics.step("details"):
-        items = state.items([hit.id for hit in hits]) if body.details else {}
-    state.metrics.found(len(hits))
-    return {
-        "hits": [hit_answer(hit, item=items.get(hit.id)) for hit in hits],
-        "next_cursor": _next_cursor(asked, n_hits=len(hits)),
-        "generation": state.engine.generation,
-        "took_ms": round(1000 * (time.perf_counter() - started_s), 2),
-        "warnings": [without_paths(warning) for warning in state.engine.warnings],
-    }
-
-
-def _search(engine: Engine, asked: Asked) -> list[Hit]:
-    body = asked.body
-    return engine.search(
-        asked.value,
+    query = make_query(
+        _read(body, incoming=incoming, local=local),
         k=body.k,
         modality=body.for_,
         where=body.where,
         min_confidence=body.min_confidence,
-        offset=asked.offset,
+        offset=_offset(body),
         hybrid=body.hybrid,
     )
+    return Asked(query, body)
 
 
 def _read(body: SearchBody, *, incoming: Incoming, local: bool) -> Value:
@@ -191,18 +151,6 @@ def _check_sum(bodies: Sequence[SearchBody]) -> None:
         )
 
 
-def _digest(body: SearchBody) -> str:
-    same = body.model_dump(exclude={"cursor", "offset", "k", "details", "folder"})
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _next_cursor(asked: Asked, *, n_hits: int) -> str | None:
-    offset = asked.offset + asked.body.k
-    if n_hits < asked.body.k or offset >= MAX_DEPTH:
-        return None
-    return base64.urlsafe_b64encode(f"1:{offset}:{_digest(asked.body)}".encode()).decode("ascii")
-
-
 def _offset(body: SearchBody) -> int:
     if body.cursor is None:
         _check_depth(body.offset, body.k)
@@ -212,7 +160,7 @@ def _offset(body: SearchBody) -> int:
     try:
         written = base64.b64decode(body.cursor, altchars=b"-_", validate=True).decode("ascii")
         version, offset, digest = written.split(":")
-        good = version == "1" and digest == _digest(body) and offset.isdecimal()
+        good = version == "1" and digest == query_digest(body) and offset.isdecimal()
     except (binascii.Error, ValueError) as error:
         raise _bad_cursor() from error
     if not good or len(offset) > 6:

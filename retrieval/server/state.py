@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from retrieval.config import Settings
 from retrieval.engine import Engine
 from retrieval.errors import CrossfindError, NotFoundError
 from retrieval.media import Loader
+from retrieval.server.found import Sought, answer_each
+from retrieval.server.lane import Lane
 from retrieval.server.limits import Gate, RequestError
 from retrieval.server.metrics import Metrics
 from retrieval.types import Item, MediaSpec
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 THUMBNAIL_PX = 320
 _THUMBNAIL_SPEC = MediaSpec(image_size_px=THUMBNAIL_PX, frame_every_s=3600.0)
 _SECONDS = 30.0
+_BATCHES = 4
+"""Batches of searches at once: more than one runs only where one takes long."""
+_MAX_BATCH = 32
 _RELOAD_SECONDS = 0.5
 
 
@@ -43,7 +48,7 @@ class Options:
         uploads: folder for uploaded files; `uploads` in the store when left out.
         web: folder with the page; the package's own when left out.
         search_width, search_depth: searches that run and that wait at once.
-        batching: whether searches that come together are encoded and searched together.
+        batching: whether searches that come together are answered together.
     """
 
     read_only: bool = False
@@ -85,13 +90,27 @@ class State:
             self.engine.share()
         self._catalog = Catalog.open(store.catalog_path, uuid=store.uuid, url=self.settings.catalog)
         options = self.options
-        self.searches = Gate(
-            name="search", width=options.search_width, depth=options.search_depth, seconds=_SECONDS
+        n_inside = options.search_width + options.search_depth
+        self.searches = Lane(
+            partial(answer_each, engine=self.engine, metrics=self.metrics, items=self.items),
+            name="search",
+            width=_BATCHES if options.batching else options.search_width,
+            depth=n_inside,
+            seconds=_SECONDS,
+            max_batch=_MAX_BATCH if options.batching else 1,
+        )
+        # What is decoded or encoded for itself first, which takes longer than searching.
+        self.encodes = Gate(
+            name="encode", width=options.search_width, depth=options.search_depth, seconds=_SECONDS
         )
         self.looks = Gate(name="look", width=4, depth=124, seconds=_SECONDS)
+        self._gates: dict[str, Lane[Sought, bytes] | Gate] = {
+            "/v1/search": self.searches,
+            "/v1/embeddings": self.encodes,
+        }
         self.slow = Gate(name="slow", width=2, depth=14, seconds=120.0)
         self.writes = Gate(name="write", width=1, depth=7, seconds=120.0)
-        self.metrics.watch(self.searches, self.looks, self.slow, self.writes)
+        self.metrics.watch(self.searches, self.encodes, self.looks, self.slow, self.writes)
         self.thumbnails = Loader(spec=_THUMBNAIL_SPEC, timeout_s=self.settings.decode_timeout_s)
         self._loader: Loader | None = None
         self._guard = threading.Lock()
@@ -125,7 +144,7 @@ class State:
     def close(self) -> None:
         """Finish what runs, end the children, close the catalog; the engine stays open."""
         self._stopping.set()
-        for gate in (self.searches, self.looks, self.slow, self.writes):
+        for gate in (self.searches, self.encodes, self.looks, self.slow, self.writes):
             gate.close()
         if self._keeper is not None:
             self._keeper.join()
@@ -173,21 +192,35 @@ class State:
 
     def turns_away(self, path: str) -> bool:
         """Tell whether a request for a path would find its gate full; counts those that do."""
-        full = self.searches.is_full and path in ("/v1/search", "/v1/embeddings")
-        self.searches.n_shed += full
-        return full
+        gate = self._gates.get(path)
+        if gate is None or not gate.is_full:
+            return False
+        gate.n_shed += 1
+        return True
 
-    async def search_gate(self, work: Callable[[], T], receive: Receive) -> T:
-        """Run a search behind its gate once the model is warm."""
+    async def search(self, sought: Sought, receive: Receive) -> bytes:
+        """Search once the model is warm; gives the JSON of the answer."""
+        self._check_ready()
+        if not sought.has_files:
+            return await self.searches.run(sought, key=sought.key, receive=receive)
+        outcome = await self.encodes.run(
+            lambda: answer_each(
+                [sought], engine=self.engine, metrics=self.metrics, items=self.items
+            )[0],
+            receive=receive,
+        )
+        if isinstance(outcome, CrossfindError):
+            raise outcome
+        return outcome
+
+    async def encode(self, work: Callable[[], T], receive: Receive) -> T:
+        """Encode behind its gate once the model is warm."""
+        self._check_ready()
+        return await self.encodes.run(work, receive=receive)
+
+    def _check_ready(self) -> None:
         if not self.is_ready:
             raise RequestError("the model is being loaded", code="not_ready", status=503)
-        asked_s = time.perf_counter()
-
-        def begun() -> T:
-            self.metrics.took("wait", time.perf_counter() - asked_s)
-            return work()
-
-        return await self.searches.run(begun, receive=receive)
 
     def _keep(self) -> None:
         """Serve the newest generation, again and again; whatever fails is tried again."""
