@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from retrieval.encoders.starter_audio import event_filters, event_mel
-from retrieval.training.starter import audio_head, events, sounds, sounds_fonts
+from retrieval.training.starter import audio_head, events, events_train, muon, sounds, sounds_fonts
+from retrieval.training.starter.events_train import EventPlan, train_events
 from retrieval.training.starter.gpvad import scene_mel
 from retrieval.training.starter.sounds_licences import free_files
 from retrieval.training.starter.sounds_mix import Group, Mixer, N
+from retrieval.training.starter.sounds_scenes import Scenes
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
@@ -139,7 +141,7 @@ def test_the_teachers_hear_what_the_encoder_gives_the_student():
 
 def test_digital_silence_sounds_like_a_quiet_room_to_the_network():
     torch.manual_seed(0)
-    network = events.make_network().eval()
+    network = events.EventNetwork().eval()
     with torch.inference_mode():
         silent, quiet = (network(torch.full((1, 64, 64), level)) for level in (-36.0, -20.0))
     assert silent.shape == (1, 8, 527)
@@ -151,7 +153,7 @@ def test_main_directions_bring_variances_to_their_square_root():
     spread = np.geomspace(10, 0.01, 527)
     basis = np.linalg.qr(rng.normal(size=(527, 527)))[0]
     samples = (rng.normal(size=(4000, 527)) * spread) @ basis
-    directions = events.main_directions(samples.astype(np.float32))
+    directions = events_train.main_directions(samples.astype(np.float32))
     found = np.cov((samples @ directions).T)
     wanted = np.sort(np.linalg.eigvalsh(np.cov(samples.T)))[::-1][:192] ** 0.5
     np.testing.assert_allclose(np.diag(found), wanted, rtol=1e-3)
@@ -161,22 +163,87 @@ def test_main_directions_bring_variances_to_their_square_root():
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40)])
 def test_muon_steps_have_singular_values_near_one(shape):
     matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(events._orthogonal(matrix))
+    values = torch.linalg.svdvals(muon.orthogonal(matrix))
     assert 0.6 < values.min() < values.max() < 1.3
+
+
+def test_the_joined_layer_learns_what_a_convolution_computes():
+    torch.manual_seed(0)
+    layer = events._Joined(5, 7, n_bands=4)
+    seen = torch.randn(2, 5, 9, 4)
+    learning = layer.train()(seen)
+    assert learning.shape == (2, 7, 9, 1)
+    torch.testing.assert_close(learning, layer.eval()(seen), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_no_matrix_is_stepped_as_by_adamw():
+    rng = np.random.default_rng(0)
+    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 12)) for _ in range(2))
+    optimizer = muon.MuonAdam([], [ours])
+    oracle = torch.optim.AdamW([theirs], lr=0.75 * 0.02, weight_decay=0.01)
+    optimizer.set_rate(0.02)
+    for _ in range(5):
+        gradient = torch.from_numpy(rng.normal(size=12).astype(np.float32))
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        optimizer.step()
+        oracle.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_matrix_is_stepped_along_the_singular_vectors_of_its_gradient():
+    torch.manual_seed(0)
+    gradient, start = torch.randn(9, 16), torch.randn(9, 16)
+    matrix = torch.nn.Parameter(start.clone())
+    optimizer = muon.MuonAdam([matrix], [])
+    optimizer.set_rate(0.1)
+    matrix.grad = gradient.clone()
+    optimizer.step()
+    step = (start * (1 - 0.05 * 0.1) - matrix.detach()) / (0.2 * 0.1 * 16**0.5)
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    turned = left.T @ step @ right.T
+    assert 0.6 < turned.diag().min() < turned.diag().max() < 1.3
+    assert (turned - turned.diag().diag()).abs().max() < 0.1
+
+
+def _scenes(n: int) -> tuple[Scenes, np.ndarray]:
+    rng = np.random.default_rng(0)
+    loud = rng.integers(0, 2, n)
+    mels = rng.normal(-6, 1, (n, 250, 64)) + 6.0 * loud[:, None, None]
+    wanted = np.full((n, 31, 527), -6.0)
+    wanted += rng.normal(0, 0.01, wanted.shape)
+    wanted[loud == 1, :, 7] = 3.0
+    return Scenes(mels.astype(np.float16), wanted.astype(np.float16)), loud
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch):
+    scenes, _ = _scenes(6)
+    plan = EventPlan(n_steps=3, n_scenes=2, whole_from=0.5)
+    whole = train_events(scenes, plan=plan)
+    monkeypatch.setattr(events_train, "_SAVE_EVERY", 1)
+    monkeypatch.setattr(events_train, "_TELL_EVERY", 1)
+    path = tmp_path / "state.safetensors"
+    steps = []
+
+    def stop(line):
+        steps.append(line.split(":")[0])
+        if len(steps) == 2:  # the second step is done, but only the first is saved
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_events(scenes, plan=plan, checkpoint=path, tell=stop)
+    again = train_events(scenes, plan=plan, checkpoint=path, tell=steps.append)
+    assert [s.split(":")[0] for s in steps] == [f"step {n} of 3" for n in (1, 2, 2, 3)]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
 
 
 @pytest.mark.slow
 def test_the_student_learns_what_the_teachers_say():
-    rng = np.random.default_rng(0)
-    loud = rng.integers(0, 2, 24)
-    mels = rng.normal(-6, 1, (24, 250, 64)) + 6.0 * loud[:, None, None]
-    wanted = np.full((24, 31, 527), -6.0)
-    wanted += rng.normal(0, 0.01, wanted.shape)
-    wanted[loud == 1, :, 7] = 3.0
-    data = events.Judged(mels.astype(np.float16), wanted.astype(np.float16), 8)
-    network = events.train_events([data], n_steps=100, learning_rate=1e-2, seed=1)
+    scenes, loud = _scenes(24)
+    plan = EventPlan(n_steps=60, n_scenes=8, learning_rate=1e-2, balance=0.0, seed=1)
+    network = train_events(scenes, plan=plan)
     with torch.inference_mode():
-        found = network(torch.from_numpy(mels.astype(np.float32)))[:, :, 7].mean(dim=1)
+        found = network(torch.from_numpy(scenes.mels.astype(np.float32)))[:, :, 7].mean(dim=1)
     assert found[loud == 1].min() > found[loud == 0].max() + 0.3
 
 

@@ -104,6 +104,30 @@ def quantise_static(
     prepared.unlink()
 
 
+def store_recurrent_as_int8(path: Path) -> None:
+    """Store the recurrent weights of an ONNX network in int8; they are computed with in float32.
+
+    Args:
+        path: the file, which is written again; each row of a gate has its own scale.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(str(path))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    recurrent = [node for node in model.graph.node if node.op_type == "GRU"]
+    for name in {n for node in recurrent for n in node.input[1:3]}:
+        values = numpy_helper.to_array(stored[name])  # [directions, rows, inputs]
+        scale = np.maximum(np.abs(values).max(axis=(0, 2)) / 127, 1e-12).astype(np.float32)
+        small = np.rint(values / scale[None, :, None]).astype(np.int8)
+        parts = {f"{name}_int8": small, f"{name}_scale": scale}
+        model.graph.initializer.remove(stored[name])
+        model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in parts.items())
+        whole = helper.make_node("DequantizeLinear", list(parts), [name], axis=1)
+        model.graph.node.insert(0, whole)
+    onnx.save(model, str(path))
+
+
 def trunk_blocks(sounds: Sequence[Vectors]) -> Vectors:
     """Cut sounds into the trunk's inputs: float32 [B, 100, 96]."""
     filters = mel_filters()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from retrieval.errors import UsageError
 from retrieval.training.starter.pictures import PictureSources
 from retrieval.training.starter.run import Sources
-from retrieval.training.starter.sounds_stages import AudioSources
+from retrieval.training.starter.sounds_pools import AudioSources
 from retrieval.training.starter.text import TextSources
 
 T = TypeVar("T", Sources, TextSources, PictureSources, AudioSources)

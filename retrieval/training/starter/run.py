@@ -29,7 +29,8 @@ from retrieval.training.starter.classes import Classes
 from retrieval.training.starter.corpus import Sizes
 from retrieval.training.starter.pictures import Drawn, PictureSources
 from retrieval.training.starter.render import draw_all
-from retrieval.training.starter.sounds_stages import AudioSources
+from retrieval.training.starter.sounds_pools import AudioSources
+from retrieval.training.starter.sounds_stages import SoundPlan
 from retrieval.training.starter.sources import Picture, openclipart
 from retrieval.training.starter.table import Table
 from retrieval.training.starter.text import TextSources
@@ -88,16 +89,15 @@ class Plan:
     Attributes:
         sizes, n_text_epochs, n_words: of the text table; see `make_table`.
         heads: of the pictures; they are joined.
-        n_scenes, n_event_steps: of the event network.
-        seed: of the table and the sounds.
+        sounds: of the sounds.
+        seed: of the table and the pairs.
     """
 
     sizes: Sizes = field(default_factory=Sizes)
     n_text_epochs: int = 8
     n_words: int = 8_000
     heads: tuple[image.HeadPlan, ...] = image.HEADS
-    n_scenes: int = 18_000
-    n_event_steps: int = 4_000
+    sounds: SoundPlan = field(default_factory=SoundPlan)
     seed: int = 0
 
 
@@ -149,7 +149,7 @@ def run(
             folder=out,
         )
     with steps.step("sounds"):
-        audio = _sounds(sources, table=table, work=work / "sounds", out=out, plan=plan)
+        audio = _sounds(sources, table=table, work=work / "sounds", out=out, plan=plan, tell=tell)
     settings = {"dim": 384, "version": "2", "media": MEDIA, "text": {"unknown_id": 1}}
     pack.write_manifest(out, settings | {"image": IMAGE, "audio": audio})
     with steps.step("validation"):
@@ -232,20 +232,21 @@ def _head(
 
 
 def _sounds(
-    sources: Sources, *, table: Table, work: Path, out: Path, plan: Plan
+    sources: Sources,
+    *,
+    table: Table,
+    work: Path,
+    out: Path,
+    plan: Plan,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:  # Any: JSON
     """Make the audio files, or keep those in `out`, with their settings."""
     if sources.sounds is None:
         kept: dict[str, Any] = json.loads((out / "starter.json").read_text("utf-8"))["audio"]
         return kept
-    work.mkdir(exist_ok=True)
-    sounds_stages.collect(sources.sounds, work=work)
-    sounds_stages.teach(sources.sounds, work=work, n_scenes=plan.n_scenes)
-    sounds_stages.train(work=work, n_steps=plan.n_event_steps, seed=plan.seed)
-    head = sounds_stages.fit_audio(
-        sources.sounds, work=work, encode_texts=table.encode, seed=plan.seed
+    return sounds_stages.make_sounds(
+        sources.sounds, work=work, out=out, encode_texts=table.encode, plan=plan.sounds, tell=tell
     )
-    return sounds_stages.write_audio(head, work=work, folder=out)
 
 
 def _validate(sources: Sources, *, table: Table, trunk: Path, work: Path, out: Path) -> list[float]:

@@ -57,7 +57,7 @@ class Mixer:
         seed: of everything.
     """
 
-    def __init__(self, groups: Sequence[Group], *, seed: int) -> None:
+    def __init__(self, groups: Sequence[Group], *, seed: int | Sequence[int]) -> None:
         self._groups = list(groups)
         self._chances = np.array([g.chance for g in groups])
         self._rng = np.random.default_rng(seed)
