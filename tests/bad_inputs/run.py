@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from tests.bad_inputs.files import BAD, Bad, write
 from tests.support import media_files
 from tests.support.cli import Done, crossfind_process
@@ -98,9 +100,15 @@ def _write_good(media: Path, *, n: int, seed: int) -> list[str]:
             samples = media_files.tone(seconds=2, hz=200 + number)
             path = media_files.wav(stem.with_suffix(".wav"), samples=samples)
         else:
-            path = media_files.picture(stem.with_suffix(".jpg"), size=(480, 360), seed=own)
+            path = _photo(stem.with_suffix(".jpg"), seed=own)
         paths.append(str(path))
     return paths
+
+
+def _photo(path: Path, *, seed: int) -> Path:
+    small = Image.fromarray(media_files.pixels(size=(16, 12), seed=seed))
+    small.resize((480, 360), Image.Resampling.BICUBIC).save(path, quality=85)
+    return path
 
 
 def _write_bad(media: Path, *, n: int, seed: int) -> dict[str, Bad]:
