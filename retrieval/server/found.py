@@ -21,6 +21,9 @@ from retrieval.types import Hit, Item, Query
 
 __all__ = ["Asked", "Sought", "answer_each", "query_digest"]
 
+_SHALLOW = 100
+"""Lists up to here are all equally quick."""
+
 Items = Callable[[Iterable[int]], Mapping[int, Item]]
 
 
@@ -58,7 +61,8 @@ class Sought:
         if self.is_batch:
             return id(self)
         query = self.searches[0].query
-        return query.modality, query.where, query.offset + query.k
+        depth = query.offset + query.k
+        return query.where, depth if depth > _SHALLOW else 0
 
 
 def answer_each(

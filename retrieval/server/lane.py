@@ -1,9 +1,9 @@
 """Work that comes together is done together: a batch at a time, in a thread, never held back.
 
-Who finds the lane idle goes at once. What comes while a batch runs waits for its end, and goes as
-one batch then: the more there is to do, the larger the batches and the less each piece costs. There
-is no clock to wait for company by. A batch that takes long does not block the road: after
-`patience_s` the next one starts beside it.
+Who finds the lane idle goes at once. What comes while a batch of its kind runs waits for its end,
+and goes as one batch then: the more there is to do, the larger the batches and the less each piece
+costs. There is no clock to wait for company by. Batches of different kinds run side by side, and
+one that takes very long does not block the road: after `patience_s` the next of its kind starts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Lane(Generic[P, A]):
         depth: how many pieces may be inside, running and waiting.
         seconds: the longest that a caller waits for an answer.
         max_batch: the most pieces of a batch; 1: each by itself.
-        patience_s: for so long a running batch keeps others from starting.
+        patience_s: for so long a running batch keeps others of its key from starting.
 
     Attributes:
         n_inside, n_shed: pieces that run or wait, and refused so far.
@@ -69,7 +69,7 @@ class Lane(Generic[P, A]):
         depth: int = 128,
         seconds: float = 30.0,
         max_batch: int = 32,
-        patience_s: float = 0.05,
+        patience_s: float = 0.5,
     ) -> None:
         self.name = name
         self.n_inside = self.n_shed = self.n_batches = self.n_pieces = 0
@@ -79,7 +79,7 @@ class Lane(Generic[P, A]):
         self._pool = ThreadPoolExecutor(width, thread_name_prefix=f"crossfind-{name}")
         self._waiting: deque[_Waiting[P, A]] = deque()
         self._n_running = 0
-        self._free_at_s = 0.0  # when the next batch may start although one runs
+        self._running: dict[Hashable, list[float]] = {}  # by key, until when others wait for each
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -126,29 +126,31 @@ class Lane(Generic[P, A]):
     def _start(self) -> None:
         """Start as many batches as may run now."""
         loop = asyncio.get_running_loop()
-        while self._waiting and self._n_running < self._width:
-            wait_s = self._free_at_s - loop.time() if self._n_running else 0.0
-            if wait_s > 0:
-                if self._timer is None:
-                    self._timer = loop.call_later(wait_s, self._again)
-                return
-            self._begin(self._next())
+        wait_s = self._patience_s
+        for key in dict.fromkeys(one.key for one in self._waiting):
+            held_s = max(self._running.get(key, ()), default=0.0) - loop.time()
+            while held_s <= 0 and self._n_running < self._width and (batch := self._next(key)):
+                self._begin(batch, key)
+                held_s = self._patience_s
+            wait_s = min(wait_s, max(held_s, 0.0))
+        if self._waiting and self._timer is None and self._n_running < self._width:
+            self._timer = loop.call_later(wait_s, self._again)
 
-    def _begin(self, batch: list[_Waiting[P, A]]) -> None:
+    def _begin(self, batch: list[_Waiting[P, A]], key: Hashable) -> None:
         loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._patience_s
         self._n_running += 1
-        self._free_at_s = loop.time() + self._patience_s
+        self._running.setdefault(key, []).append(until_s)
         self.n_batches, self.n_pieces = self.n_batches + 1, self.n_pieces + len(batch)
         done = loop.run_in_executor(self._pool, self._work, [one.piece for one in batch])
-        done.add_done_callback(partial(self._ended, batch))
+        done.add_done_callback(partial(self._ended, batch, key, until_s))
 
     def _again(self) -> None:
         self._timer = None
         self._start()
 
-    def _next(self) -> list[_Waiting[P, A]]:
-        """Take the oldest piece that waits, and those that go with it."""
-        key = self._waiting[0].key
+    def _next(self, key: Hashable) -> list[_Waiting[P, A]]:
+        """Take what waits with a key, the oldest first."""
         batch = [one for one in self._waiting if one.key == key][: self._max_batch]
         taken = {id(one) for one in batch}
         self._waiting = deque(one for one in self._waiting if id(one) not in taken)
@@ -157,13 +159,18 @@ class Lane(Generic[P, A]):
     def _ended(
         self,
         batch: list[_Waiting[P, A]],
+        key: Hashable,
+        until_s: float,
         done: asyncio.Future[Sequence[A | CrossfindError]],
     ) -> None:
         self._n_running -= 1
+        self._running[key].remove(until_s)
+        if not self._running[key]:
+            del self._running[key]
         error = None if done.cancelled() else done.exception()
         if error is not None and len(batch) > 1:  # one of them did it, and costs only itself
             for one in batch:
-                self._begin([one])
+                self._begin([one], key)
             return
         self.n_inside -= len(batch)
         failed = _gone() if done.cancelled() else error

@@ -68,10 +68,12 @@ def test_only_what_has_one_key_goes_together() -> None:
         first = asyncio.create_task(lane.run(99))
         await until(lambda: bool(work.batches))
         others = [asyncio.create_task(lane.run(n, key=n % 2)) for n in range(1, 6)]
-        await asyncio.sleep(0.01)
+        await asyncio.gather(*others[:1], *others[2:3])  # beside what has another key
+        assert not first.done()
         work.hold.set()
         await asyncio.gather(first, *others)
-        assert work.batches == [[99], [1, 3, 5], [2, 4]]
+        assert work.batches[0] == [99]
+        assert sorted(work.batches[1:]) == [[1], [2], [3, 5], [4]]
 
     play(scene, patience_s=5.0)
 
