@@ -150,6 +150,7 @@ class MappedFile:
         footer_at = len(self.view) - SHA256_BYTES
         for start in range(0, footer_at, BLOCK_BYTES):
             running.update(self.view[start : min(start + BLOCK_BYTES, footer_at)])
+            self.release(start, BLOCK_BYTES)
         footer = bytes(self.view[footer_at:])
         whole = running.copy()
         whole.update(footer)

@@ -138,6 +138,7 @@ def load_index(
     try:
         if blocks is None:
             ix = _revived(head, read_core(file.body[head.core_at :]), open_block=open_block)
+            file.release()  # all of it was copied
         else:
             lists = MappedLists(file, blocks, core_at=head.core_at)
             ix = _revived(head, lists.open(sizes_crc=head.list_sizes_crc), open_block=open_block)

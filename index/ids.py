@@ -33,7 +33,8 @@ class IdTable:
         self._n = 0
         self._n_live = 0
         self.version = 0  # rises with every change, so that what is derived can be kept
-        self._runs: list[tuple[Ids, Ids]] = []  # (ids ascending, their positions)
+        # Ids ascending and their positions; where those follow each other, the first one alone.
+        self._runs: list[tuple[Ids, Ids | int]] = []
 
     @property
     def n_positions(self) -> int:
@@ -81,8 +82,11 @@ class IdTable:
         self._ids[start:stop] = ids
         self._live[start:stop] = True
         self._n, self._n_live = stop, self._n_live + len(ids)
-        order = np.argsort(ids, kind="stable")
-        self._runs.append((ids[order], order + start))
+        if (ids[1:] > ids[:-1]).all():
+            self._runs.append((ids.copy(), start))
+        else:
+            order = np.argsort(ids, kind="stable")
+            self._runs.append((ids[order], order + start))
         while len(self._runs) > 1 and len(self._runs[-2][0]) <= 2 * len(self._runs[-1][0]):
             self._merge_last_two()
 
@@ -92,7 +96,7 @@ class IdTable:
         for run_ids, run_positions in self._runs:
             at = np.searchsorted(run_ids, ids)
             at[at == len(run_ids)] = 0  # beyond the end: compare with any id, it will differ
-            positions = run_positions[at[run_ids[at] == ids]]
+            positions = _positions(run_positions, at[run_ids[at] == ids])
             found.append(positions[self._live[positions]])
         return np.concatenate(found)
 
@@ -105,15 +109,15 @@ class IdTable:
         return len(positions)
 
     def restore(self, ids: Ids, live: Mask) -> None:
-        """Fill an empty table with what a saved one held."""
+        """Fill an empty table with what a saved one held; `ids` becomes the table's own."""
         self.version += 1
-        self._reserve(len(ids))
-        self._ids[:], self._live[:] = ids, live
+        self._ids, self._live = ids, live.copy()
         self._n, self._n_live = len(ids), int(np.count_nonzero(live))
+        if (ids[1:] > ids[:-1]).all():  # as a build leaves them: 9 bytes an id in all
+            self._runs = [(ids, 0)] if ids.size else []
+            return
         positions = np.flatnonzero(live)
-        held = ids[positions]
-        in_order = bool((held[1:] > held[:-1]).all())  # as a build leaves them
-        order = positions if in_order else positions[np.argsort(held, kind="stable")]
+        order = positions[np.argsort(ids[positions], kind="stable")]
         self._runs = [(ids[order], order)] if order.size else []
 
     def _reserve(self, n: int) -> None:
@@ -124,10 +128,16 @@ class IdTable:
 
     def _merge_last_two(self) -> None:
         # Dead positions are dropped here, so an id occurs once in a run.
-        positions = np.concatenate([self._runs[-2][1], self._runs[-1][1]])
+        both = [_positions(at, np.arange(len(ids))) for ids, at in self._runs[-2:]]
+        positions = np.concatenate(both)
         positions = positions[self._live[positions]]
         ids = self._ids[positions]
         order = np.argsort(ids, kind="stable")  # radix or tim sort: runs are already in order
         del self._runs[-2:]
         if order.size:
             self._runs.append((ids[order], positions[order]))
+
+
+def _positions(of_run: Ids | int, at: Ids) -> Ids:
+    """Give the positions of some entries of a run."""
+    return at + of_run if isinstance(of_run, int) else of_run[at]

@@ -9,9 +9,9 @@ from index.rows import StoredRows
 from index.segments import Segment
 from index.types import Ids
 
-# The system maps 64 KiB around each row that is touched. Given back after so many rows, what is
-# mapped stays below 64 MiB however long a process searches.
-RELEASED_AFTER_ROWS = 1_024
+# The system maps 64 KiB around each row that is touched. Given back after so many rows, what a
+# segment has mapped stays below 2 MiB between searches; in the page cache it stays.
+RELEASED_AFTER_ROWS = 32
 
 
 class SegmentBlock(RowBlock):
@@ -43,10 +43,10 @@ class SegmentBlock(RowBlock):
         Raises:
             DamagedError: they are not what was written.
         """
-        self.segment.prove(at)
+        was_read = self.segment.prove(at)
         rows: StoredRows = self.segment.rows[at]
         self._n_taken += len(at)
-        if self._n_taken >= RELEASED_AFTER_ROWS:
+        if was_read or self._n_taken >= RELEASED_AFTER_ROWS:
             self._n_taken = 0
             self.segment.release()
         return rows

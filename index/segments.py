@@ -200,11 +200,14 @@ class Segment:
         n = self.info.n_vectors
         return np.frombuffer(self._view, "<i8", n, self._ids_at).astype(np.int64)
 
-    def prove(self, at: Ids) -> None:
+    def prove(self, at: Ids) -> bool:
         """Compare the 1 MiB blocks that hold some rows with their checksums, each once.
 
         Args:
             at: int64 [P], positions of rows.
+
+        Returns:
+            Whether one had to be read for it.
 
         Raises:
             DamagedError: a block differs from what was written.
@@ -212,15 +215,18 @@ class Segment:
         Example: see `index.segment_block`.
         """
         if self._proven.all() or not len(at):
-            return
+            return False
         row_bytes = self.rows.dtype.itemsize * self.rows.shape[1]
         first, last = at * row_bytes // BLOCK_BYTES, ((at + 1) * row_bytes - 1) // BLOCK_BYTES
-        for number in np.unique(np.concatenate([first, last])).tolist():
+        numbers = np.unique(np.concatenate([first, last]))
+        numbers = numbers[~self._proven[numbers]]
+        for number in numbers.tolist():
             start = HEADER.size + number * BLOCK_BYTES
             block = self._view[start : min(start + BLOCK_BYTES, self._table_at)]
-            if not self._proven[number] and zlib.crc32(block) != self._crcs[number]:
+            if zlib.crc32(block) != self._crcs[number]:
                 raise _damaged(Path(self.info.name), f"its block {number} has another checksum")
             self._proven[number] = True
+        return bool(numbers.size)
 
     def release(self) -> None:
         """Give the pages that were read back to the system; they are read again when needed."""

@@ -20,11 +20,11 @@ from index.recall import recall_at_k
 from index.types import Ids, Neighbors, SearchParameters, Vectors
 
 LADDER_FROM, LADDER_TO = 1, 4_096
-Z_95 = 1.64  # one-sided 95 %
+Z_90 = 1.28  # one-sided 90 %
 N_TIMED = 32
 N_ROUGH = 50  # queries that say where to look; all say where to stop
-ENOUGH_QUERIES = 200
-"""More queries than this cost more time than the narrower margin, .011 at .95, is worth."""
+ENOUGH_QUERIES = 250
+"""More queries than this cost more time than the narrower margin, .008 at .95, is worth."""
 
 # More lists and fewer candidates, or the other way round: what is tried, and timed.
 WIDENINGS = (1.0, 1.3, 2.0)
@@ -40,7 +40,7 @@ class Tuned:
     Attributes:
         parameters: cheapest that reach the target; the most generous where none does.
         recall: measured with the queries given.
-        margin: half width of its one-sided 95 % interval, which was asked for on top.
+        margin: half width of its one-sided 90 % interval, which was asked for on top.
         reached: False where the target is out of reach of this index.
         latency_ms: median time of a single query.
         n_queries: that were asked.
@@ -299,11 +299,11 @@ def _with(parameters: SearchParameters, name: str, effort: int) -> SearchParamet
 
 
 def _margin(target: float, *, n: int, k: int) -> float:
-    """Half the one-sided 95 % interval of a share of n * k answers, z sqrt(p (1 - p) / (n k)).
+    """Half the one-sided 90 % interval of a share of n * k answers, z sqrt(p (1 - p) / (n k)).
 
     Answers to one query are alike: half of them are counted.
     """
-    return Z_95 * math.sqrt(target * (1 - target) / max(1, n * k / 2))
+    return Z_90 * math.sqrt(target * (1 - target) / max(1, n * k / 2))
 
 
 def _latency_ms(ix: Index, queries: Vectors, parameters: SearchParameters, *, k: int) -> float:

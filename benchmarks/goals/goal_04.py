@@ -1,9 +1,8 @@
 """Recall asked is recall delivered, for text queries: tuned on some, judged on others.
 
-Each kind of index is tuned to each target with as many texts as a build takes, 200, and judged
-with 500 others. A cell is hit
-where these find the target less 0.01, or where the tuner said that it is out of reach and no point
-of a fine grid reaches it either. The settings found are raced against the fastest grid point that
+Each kind of index is tuned to each target with as many texts as a build takes, 250, and judged
+with 500 others. A cell is hit where these find the target less 0.01, or where the tuner said that
+it is out of reach and no point of a fine grid reaches it either. The settings found are raced against the fastest grid point that
 reaches the target on the very queries it is judged with. The same tuner fed with the index's own
 vectors, as peers do, stands beside. One size and seed a run.
 """
@@ -11,6 +10,7 @@ vectors, as peers do, stands beside. One size and seed a run.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -98,7 +98,7 @@ def _kind(
 
 def _parameters(kind: str, n: int) -> Mapping[str, int]:
     per_root = CODED_LISTS if kind == "ivf_fastscan" else ROW_LISTS
-    n_lists = 2 ** round(np.log2(per_root * n**0.5))
+    n_lists = 2 ** round(math.log2(per_root * n**0.5))
     return {"hnsw": {"m": 32}, "fastscan": {}}.get(kind, {"n_lists": n_lists})
 
 
