@@ -50,7 +50,8 @@ class Catalog:
             create: make an empty catalog where there is none.
 
         Raises:
-            CatalogDamagedError: missing, not a database, or of another store.
+            CatalogDamagedError: missing, not a database, of another store, or with triggers or
+                views (`foreign_objects`), which would run with every statement of ours.
             TooNewError: written by a newer crossfind.
         """
         if not url and not create:
@@ -58,6 +59,7 @@ class Catalog:
         engine = connect(url or sqlite_url(path))
         catalog = cls(engine)
         backup = None if url else path.with_name(f"{path.name}.before-migration")
+        refuse_foreign(engine)
         with translated(engine):
             migrate(engine, backup=backup)
         catalog._identify(uuid, create=create)
@@ -155,6 +157,25 @@ class Catalog:
                 f"the catalog belongs to store {found}, not to {uuid}; "
                 "name the right --store or CROSSFIND_CATALOG"
             )
+
+
+def refuse_foreign(engine: sa.Engine) -> None:
+    """Refuse an SQLite catalog in which somebody has left code.
+
+    Raises:
+        CatalogDamagedError: there are triggers or views (`foreign_objects`).
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    planted = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 5"
+    with reading(engine) as connection:
+        found = [f"{kind} {name}" for kind, name in connection.exec_driver_sql(planted)]
+    if found:
+        raise CatalogDamagedError(
+            f"the catalog has a {', a '.join(found)}, which no crossfind makes; restore it from a "
+            "backup, or drop what does not belong there",
+            code="foreign_objects",
+        )
 
 
 def _objects(engine: sa.Engine) -> list[str]:

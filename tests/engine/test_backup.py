@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cli import crossfind
@@ -217,7 +218,12 @@ def test_triggers_and_views_planted_in_a_catalog_are_refused(
     with sqlite3.connect(tmp_path / "store" / "catalog.sqlite") as connection:
         connection.execute("CREATE TRIGGER evil AFTER INSERT ON items BEGIN DELETE FROM items; END")
     connection.close()
-    with Engine.open(tmp_path / "store") as engine:
+    with pytest.raises(DamagedError, match="trigger evil"):
+        Engine.open(tmp_path / "store")
+    with (  # somebody who minds no triggers makes a backup of it
+        mock.patch("retrieval.catalog.store.refuse_foreign"),
+        Engine.open(tmp_path / "store") as engine,
+    ):
         engine.backup(tmp_path / "saved.tar")
     with pytest.raises(DamagedError, match="trigger evil"):
         restore(tmp_path / "saved.tar", root=tmp_path / "again")
