@@ -89,8 +89,8 @@ class Plan:
     Attributes:
         sizes, n_text_epochs, n_words: of the text table; see `make_table`.
         heads: of the pictures; they are joined.
-        sounds: of the sounds.
-        seed: of the table and the pairs.
+        sounds: of the sounds; `seed` takes the place of its event network's.
+        seed: of the table, the pairs and the event network.
     """
 
     sizes: Sizes = field(default_factory=Sizes)
@@ -245,7 +245,12 @@ def _sounds(
         kept: dict[str, Any] = json.loads((out / "starter.json").read_text("utf-8"))["audio"]
         return kept
     return sounds_stages.make_sounds(
-        sources.sounds, work=work, out=out, encode_texts=table.encode, plan=plan.sounds, tell=tell
+        sources.sounds,
+        work=work,
+        out=out,
+        encode_texts=table.encode,
+        plan=replace(plan.sounds, events=replace(plan.sounds.events, seed=plan.seed)),
+        tell=tell,
     )
 
 
