@@ -27,6 +27,8 @@ CHANCES = {
     "streamline-freehand-color": 0.6,
     "streamline-ultimate-color": 0.6,
 }
+# Pictures of one title together are shown as often as this many.
+_MOST_OF_A_TITLE = 12
 _FLAGS = "twemoji"  # one set of flags is enough
 
 
@@ -157,7 +159,9 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
     flat = table.encode([text for texts in worded for text in texts])
     others = [str(rng.choice([c for c in COLOURS[:11] if c not in m])) for m in mains]
     group_of = {t: n for n, t in enumerate(sorted({vocabulary.plain(t) for t in titles}))}
+    groups = np.array([group_of[vocabulary.plain(t)] for t in titles])
     chances = np.array([CHANCES.get(p.key.split("/", 1)[0], 1.0) for p in pictures])
+    chances *= np.minimum(1.0, _MOST_OF_A_TITLE / np.bincount(groups)[groups])
     first = [f"{m[0]} {t}" if m else t for m, t in zip(mains, titles, strict=True)]
     return image.Pairs(
         features=drawn.features[known],
@@ -166,6 +170,6 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
         tinted=table.encode(first),
         mistinted=table.encode([f"{c} {t}" for c, t in zip(others, titles, strict=True)]),
         coloured=np.array([bool(m) for m in mains]),
-        groups=np.array([group_of[vocabulary.plain(t)] for t in titles]),
+        groups=groups,
         chances=chances / chances.sum(),
     )

@@ -6,18 +6,27 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
+from retrieval.training.starter.titles import keyword, retitle, spaced
 from retrieval.training.starter.words import Names
 
 _DUBLIN = "{http://purl.org/dc/elements/1.1/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 # Sets of emoji whose chars.json is empty or names only a part of them.
-_EMOJI_WITHOUT_CODES = {"emojione", "fluent-emoji", "fluent-emoji-flat", "streamline-emojis"}
+_EMOJI_WITHOUT_CODES = {
+    "emojione",
+    "fluent-emoji",
+    "fluent-emoji-flat",
+    "fxemoji",
+    "streamline-emojis",
+}
 _TONE = re.compile(r"1f3f[b-f]")
 _SKIN = re.compile(r"(light|medium|dark)(-skin-tone|$)|-tone\d|skin-\d")
+# Perl that was printed in place of a keyword.
+_BROKEN = re.compile(r"^hash\b")
 # Titles that name no thing to be seen.
 _NO_TITLE = re.compile(r"^(untitled|unnamed|template|drawing|image|test|svg|no ?name)\b|^[\d\W]*$")
 
@@ -57,15 +66,30 @@ def held_back(basename: str) -> bool:
     return hashlib.md5(basename.encode(), usedforsecurity=False).hexdigest().startswith("0")
 
 
-def openclipart(folder: Path) -> Iterator[Picture]:
+def openclipart(folder: Path, *, repaired: bool = True) -> Iterator[Picture]:
     """Yield the titled drawings of Debian's openclipart-svg (public domain).
 
     Args:
         folder: normally /usr/share/openclipart/svg.
+        repaired: put the file's name where the title is that of a collection (`retitle`).
 
     Yields:
         Pictures in the order of their paths; reserved and untitled ones are left out.
     """
+    found = list(_drawings(folder))
+    if not repaired:
+        yield from found
+        return
+    paths = [PurePath(p.key).relative_to("openclipart") for p in found]
+    for picture, title, path in zip(
+        found, retitle([p.title for p in found], paths=paths), paths, strict=True
+    ):
+        more = keyword(title, path=path)
+        yield replace(picture, title=title, words=(*picture.words, *([more] if more else [])))
+
+
+def _drawings(folder: Path) -> Iterator[Picture]:
+    """Yield openclipart's drawings with the titles that their files give."""
     for path in sorted(folder.rglob("*.svg")):
         if held_back(path.name) or path.is_symlink():
             continue
@@ -80,7 +104,11 @@ def openclipart(folder: Path) -> Iterator[Picture]:
         words = [_clean(e.text or "") for e in root.iter(f"{_RDF}li")]
         words += [_clean(part) for part in path.relative_to(folder).parts[:-1]]
         skip = {"", "clip art", "clipart", "unsorted", "special", "image", "media", "public domain"}
-        kept = tuple(dict.fromkeys(w.lower() for w in words if w.lower() not in skip))
+        kept = tuple(
+            dict.fromkeys(
+                w.lower() for w in words if w.lower() not in skip and not _BROKEN.match(w.lower())
+            )
+        )
         yield Picture(
             key=f"openclipart/{path.relative_to(folder)}", svg=svg, title=title, words=kept
         )
@@ -102,9 +130,11 @@ def icon_set(folder: Path, *, name: str, names: Names) -> Iterator[Picture]:
     if (folder / "chars.json").is_file():
         for code, icon in json.loads((folder / "chars.json").read_text()).items():
             codes.setdefault(icon, code)
-    reserved = _reserved_slugs(names) if name in _EMOJI_WITHOUT_CODES else frozenset[str]()
+    reserved = _reserved_joined(names) if name in _EMOJI_WITHOUT_CODES else frozenset[str]()
+    by_name = {_joined(title): (title, words) for title, words in names.values()}
+    known = {w for title, words in names.values() for t in (title, *words) for w in _split(t)}
     for icon in sorted(data["icons"]):
-        if (_SKIN.search(icon) and name != "game-icons") or icon in reserved:
+        if (_SKIN.search(icon) and name != "game-icons") or _joined(icon) in reserved:
             continue
         body = data["icons"][icon]
         width = body.get("width", data.get("width", 16))
@@ -116,7 +146,8 @@ def icon_set(folder: Path, *, name: str, names: Names) -> Iterator[Picture]:
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">{body["body"]}</svg>'
         )
-        title, words = names.get(_plain(code), (_clean(icon.replace("-", " ")), ()))
+        own = spaced(_clean(icon.replace("-", " ")), known=known)
+        title, words = names.get(_plain(code)) or by_name.get(_joined(icon), (own, ()))
         yield Picture(
             key=f"{name}/{icon}", svg=svg.encode(), title=title, words=words, hexcode=_plain(code)
         )
@@ -142,13 +173,21 @@ def rendered_emoji(folder: Path, *, name: str, names: Names) -> Iterator[Picture
             yield Picture(f"{name}/{path.stem}", path.read_bytes(), title, words, code)
 
 
-def _reserved_slugs(names: Names) -> frozenset[str]:
-    """Names of the reserved emoji as icon names, for sets that give no code points."""
+def _reserved_joined(names: Names) -> frozenset[str]:
+    """Joined names of the reserved emoji, for sets that give no code points."""
     return frozenset(
-        re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        _joined(title)
         for code, (title, _) in names.items()
         if any(held_back(n) for n in reserved_names(code))
     )
+
+
+def _joined(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
 
 
 def reserved_names(code: str) -> tuple[str, ...]:
