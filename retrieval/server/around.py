@@ -143,16 +143,21 @@ async def facets(request: Request, where: Annotated[str, Query(max_length=10_000
 @router.get(
     "/v1/status",
     summary="What the store holds and how it is searched.",
-    responses=answers({"model": "starter", "n_items": {"image": 3}, "read_only": False}),
+    responses=answers(
+        {"model": "starter", "ready": True, "n_items": {"image": 3}, "read_only": False}
+    ),
 )
 async def status(request: Request) -> Json:
     """Tell the state of the store, without where it lies."""
     state: State = request.app.state.shared
-    found = await state.looks.run(state.engine.status)
+    found, model = await state.looks.run(
+        lambda: (state.engine.status(), state.engine.serving.model_name())
+    )
     return Json(
         {
             "version": retrieval.__version__,
-            "model": state.engine.encoder.name if state.is_ready else None,
+            "model": model,
+            "ready": state.is_ready,
             "generation": found.generation,
             "n_items": found.n_items,
             "n_bad": found.n_bad,

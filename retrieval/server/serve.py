@@ -28,6 +28,7 @@ __all__ = ["Address", "listen_tcp", "run_servers", "serve", "uvicorn_server"]
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
 _STOP_SECONDS = 20
+_TURN_SECONDS = 0.0001
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def serve(
                 uvicorn_server(Boundary(app, policy=Policy(local=True), is_full=state.turns_away))
             )
             sockets.append(local)
-        # Searches in many threads would keep the loop that answers waiting 5 ms for each turn.
-        sys.setswitchinterval(0.0005)
+        # A search in its thread would keep the loop that answers waiting 5 ms for each turn.
+        sys.setswitchinterval(_TURN_SECONDS)
         state.start()
         on_start(f"http://{host}:{port}")
         # uvloop where there is one: a request costs it less than asyncio's own loop

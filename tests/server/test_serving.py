@@ -170,7 +170,8 @@ def test_a_signal_stops_the_server_and_takes_its_socket_away(
         assert (root / "serve.sock").exists()
         with Client(url) as client:
             deadline_s = time.monotonic() + 30
-            while client.status()["model"] is None and time.monotonic() < deadline_s:
+            while not client.status()["ready"] and time.monotonic() < deadline_s:
+                assert client.status()["model"] == "fake"
                 time.sleep(0.05)
             assert client.search("red", k=1)[0].path.endswith("day.txt")
         os.kill(process.pid, signal.SIGTERM)
