@@ -75,11 +75,20 @@ class WeightFiles:
             Tensor name -> array.
 
         Raises:
-            ModelError: as `read`, or the shapes differ from the manifest (`model_shape`).
+            ModelError: as `read`, no safetensors (`unsafe_weights`), or the shapes differ from the
+                manifest (`model_shape`).
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        tensors: Tensors = load(self.read(name))
+        try:
+            tensors: Tensors = load(self.read(name))
+        except SafetensorError as error:
+            raise ModelError(
+                f"{self.folder / name} is no safetensors file ({error}); nothing of it was run; "
+                "reinstall crossfind",
+                code="unsafe_weights",
+            ) from error
         wanted = self.manifest["files"][name]["shapes"]
         found = {key: list(value.shape) for key, value in tensors.items()}
         if found != wanted:
@@ -174,9 +183,18 @@ def session(data: bytes, *, threads: int) -> Any:  # onnxruntime ships no types
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except (RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
+    except (RuntimeError, ValueError, *_refusals()) as error:
         raise ModelError(
             f"onnxruntime {onnxruntime.__version__} cannot run the starter's model: {error}; "
             "install the version crossfind asks for",
             code="model_unavailable",
         ) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """List what onnxruntime raises about a model; its errors have no common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
+             "RuntimeException")  # fmt: skip
+    return tuple(getattr(state, name) for name in names)
