@@ -6,7 +6,7 @@ none of them leaves this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -38,8 +38,9 @@ class FaissIndex(Index):
     Args:
         dim: length of a vector.
         kind: `flat` (exact), `hnsw` (graph), `ivf` (lists), `fastscan` (4-bit codes, all of them
-            compared, the best scored again), `ivf_fastscan`, `ivf_rabitq` (such codes in lists) or
-            `factory` (what faiss makes of a string). All but the first two learn from their first
+            compared, the best scored again), `ivf_fastscan`, `ivf_rabitq` (such codes in lists),
+            `cagra` (a graph from a GPU) or `factory` (what faiss makes of a string). All but flat
+            and graphs learn from their first
             vectors unless `train` is called before.
         parameters: of the kind. flat, hnsw, ivf: dtype (float32 or float16). hnsw: m,
             ef_construction, ef_search. ivf: n_lists, n_probes, seed. Kinds of codes: rows (where
@@ -267,6 +268,12 @@ class FaissIndex(Index):
             picked = live[np.linspace(0, len(live) - 1, min(n, len(live))).astype(int)]
             return self._table.ids[picked], self._back.rows(picked)
 
+    def move(self, to: Callable[[FaissKind], FaissKind]) -> None:
+        """Let another back end of the same rows search in place of this one's; see `index.gpu`."""
+        with self._guard.change():
+            self._check_open()
+            self._back = to(self._back)
+
     def _add(self, vectors: Vectors, *, ids: Ids) -> None:  # noqa: ARG002
         self._back.add(vectors)
         self._live_selector = None
@@ -310,20 +317,19 @@ class FaissIndex(Index):
     ) -> tuple[int, Ids, Scores]:
         """Ask faiss; give how many were asked for, who can be among the best k, and all scores."""
         back, n, n_live = self._back, self._table.n_positions, self._table.n_live
-        if not back.takes_selector:  # ask for as many more as are likely to be dead
-            n_asked = k if n == n_live else min(n, -(-k * n // n_live) + SPARE)
-            scores, positions = back.nearest(
-                queries, k=n_asked, selector=None, parameters=parameters
-            )
-            if n != n_live:
-                return n_asked, drop_dead(positions, self._table.live), scores
-        else:
-            # An exact kind fetches some more, to see whether the k-th best has a tie outside.
-            more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
-            n_asked = min(k + more, n_live)
-            scores, positions = back.nearest(
-                queries, k=n_asked, selector=self._selector(), parameters=parameters
-            )
+        # An exact kind fetches some more, to see whether the k-th best has a tie outside.
+        more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
+        n_asked = min(k + more, n_live)
+        if back.takes_selector:
+            selector = self._selector()
+        else:  # as many more as are likely to be dead
+            selector = None
+            n_asked = n_asked if n == n_live else min(n, -(-n_asked * n // n_live) + SPARE)
+        scores, positions = back.nearest(
+            queries, k=n_asked, selector=selector, parameters=parameters
+        )
+        if not back.takes_selector and n != n_live:
+            return n_asked, drop_dead(positions, self._table.live), scores
         n_near = _n_contenders(scores, k=k, error=slack(self.dim) + 2 * back.error)
         return n_asked, positions[:, :n_near], scores
 

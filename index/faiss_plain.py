@@ -144,6 +144,30 @@ class HnswKind(FaissKind):
         return self._half_view(storage) if self._is_half else self._view(storage)
 
 
+class CagraKind(HnswKind):
+    """A graph that a GPU built (CAGRA), in one level; see `index.gpu.build_graph`."""
+
+    name = "cagra"
+    limits: ClassVar[Limits] = {"m": (32, 2, 256), "ef_search": (64, 1, 100_000)}
+
+    @property
+    def _is_half(self) -> bool:
+        return False
+
+    def factory(self) -> str:
+        return f"HNSW{self.parameters['m']}"
+
+    def _new_core(self) -> Core:
+        faiss = self.faiss
+        return faiss.IndexHNSWCagra(self.dim, self.number("m"), faiss.METRIC_INNER_PRODUCT)
+
+    def add(self, vectors: Vectors) -> None:  # noqa: ARG002  # none are taken
+        raise InputError(
+            "a graph built on a GPU takes no more vectors; build it again, or use kind hnsw",
+            code="bad_parameter",
+        )
+
+
 class IvfKind(TrainedKind):
     """Lists of near vectors around trained centroids."""
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from index.faiss_factory import FactoryKind
 from index.faiss_kinds import FaissKind
-from index.faiss_plain import FlatKind, HnswKind, IvfKind
+from index.faiss_plain import CagraKind, FlatKind, HnswKind, IvfKind
 from index.fastscan import FastScanKind, IvfFastScanKind, IvfRabitqKind
 
 KINDS: Mapping[str, type[FaissKind]] = {
     kind.name: kind
     for kind in (
-        FlatKind, HnswKind, IvfKind, FastScanKind, IvfFastScanKind, IvfRabitqKind, FactoryKind
+        FlatKind, HnswKind, IvfKind, FastScanKind, IvfFastScanKind, IvfRabitqKind, FactoryKind,
+        CagraKind,
     )
 }  # fmt: skip

@@ -9,10 +9,6 @@ from index.rows import StoredRows
 from index.segments import Segment
 from index.types import Ids
 
-# The system maps 64 KiB around each row that is touched. Given back after so many rows, what a
-# segment has mapped stays below 2 MiB between searches; in the page cache it stays.
-RELEASED_AFTER_ROWS = 32
-
 
 class SegmentBlock(RowBlock):
     """The rows of a mapped segment.
@@ -35,7 +31,6 @@ class SegmentBlock(RowBlock):
         self.segment = segment
         self.name = segment.info.name
         self.n, self.dim = segment.rows.shape
-        self._n_taken = 0
 
     def take(self, at: Ids) -> StoredRows:
         """Copy rows out.
@@ -43,12 +38,11 @@ class SegmentBlock(RowBlock):
         Raises:
             DamagedError: they are not what was written.
         """
-        was_read = self.segment.prove(at)
+        self.segment.prove(at)
         rows: StoredRows = self.segment.rows[at]
-        self._n_taken += len(at)
-        if was_read or self._n_taken >= RELEASED_AFTER_ROWS:
-            self._n_taken = 0
-            self.segment.release()
+        # The system maps 64 KiB around each row that is touched, and would keep them mapped; given
+        # back they stay in the page cache.
+        self.segment.release()
         return rows
 
     def slice(self, start: int, stop: int) -> StoredRows:

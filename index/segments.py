@@ -200,14 +200,11 @@ class Segment:
         n = self.info.n_vectors
         return np.frombuffer(self._view, "<i8", n, self._ids_at).astype(np.int64)
 
-    def prove(self, at: Ids) -> bool:
+    def prove(self, at: Ids) -> None:
         """Compare the 1 MiB blocks that hold some rows with their checksums, each once.
 
         Args:
             at: int64 [P], positions of rows.
-
-        Returns:
-            Whether one had to be read for it.
 
         Raises:
             DamagedError: a block differs from what was written.
@@ -215,7 +212,7 @@ class Segment:
         Example: see `index.segment_block`.
         """
         if self._proven.all() or not len(at):
-            return False
+            return
         row_bytes = self.rows.dtype.itemsize * self.rows.shape[1]
         first, last = at * row_bytes // BLOCK_BYTES, ((at + 1) * row_bytes - 1) // BLOCK_BYTES
         numbers = np.unique(np.concatenate([first, last]))
@@ -226,7 +223,6 @@ class Segment:
             if zlib.crc32(block) != self._crcs[number]:
                 raise _damaged(Path(self.info.name), f"its block {number} has another checksum")
             self._proven[number] = True
-        return bool(numbers.size)
 
     def release(self) -> None:
         """Give the pages that were read back to the system; they are read again when needed."""

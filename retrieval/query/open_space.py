@@ -12,6 +12,8 @@ from index.allowed import Allowed
 from index.base import Index
 from index.derived import load_index
 from index.exact import ExactIndex
+from index.faiss_index import FaissIndex
+from index.gpu import exact_on_gpu, place
 from index.merge import merge
 from index.segment_block import SegmentBlock
 from index.segments import Segment, open_segment
@@ -209,14 +211,14 @@ class OpenSpace:
     def _on_gpu(self, entry: DerivedEntry) -> Index | None:
         """Copy what the plan covers to the GPU; None where there is none."""
         try:
-            main = TorchExactIndex(self.space.dim)
+            main = exact_on_gpu(self.space.dim)
         except BackendMissingError as error:
             self._warn(f"{error}; searching exactly on the CPU until a GPU is there")
             return None
         for segment in self._segments:
             if segment.generation <= entry.generation:
                 self._add_live(main, segment)
-        return main
+        return place(main) if isinstance(main, FaissIndex) else main
 
     def _in_milvus(self, entry: DerivedEntry) -> Index | None:
         """Open the collection that a file names; None where it cannot be had."""
