@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from retrieval.cli.options import hits_options
 from retrieval.cli.output import escape, print_hits, say
-from retrieval.config import load_settings
-from retrieval.engine import Engine
+from retrieval.cli.warm import ask_server, hits_of
+from retrieval.config import Settings, load_settings
 from retrieval.query.grammar import read_target, refined
+from retrieval.types import Hit
 
 
 @click.command()
@@ -43,16 +47,31 @@ def command(
     crossfind similar '#12' --for audio
     crossfind similar holiday/beach.jpg --less-like 7 --where "year >= 2020"
     """
-    with Engine.open(settings=load_settings({"store": store})) as engine:
-        item = engine.item(read_target(target))
-        hits = engine.search(
-            refined(Path(target) if item is None else item.id, more=more_like, less=less_like),
-            k=k,
-            modality=modality,
-            where=where,
-            min_confidence=min_confidence,
-        )
-        warnings = engine.warnings
+    asked = {"k": k, "where": where, "min_confidence": min_confidence}
+    hits, warnings = _find(
+        read_target(target),
+        asked={**asked, "modality": modality},
+        body={**asked, "for": modality, "more_like": more_like, "less_like": less_like},
+        settings=load_settings({"store": store}),
+    )
     for warning in warnings:
         say(f"warning: {escape(warning)}")
     print_hits(hits, query=target, as_json=as_json, as_jsonl=as_jsonl, as_files=as_files)
+
+
+def _find(
+    target: str | int, *, asked: dict[str, Any], body: dict[str, Any], settings: Settings
+) -> tuple[list[Hit], Sequence[str]]:
+    """Ask the store's server if one runs, else open the store here."""
+    like = {"query": {"item": target}} if isinstance(target, int) else {"like": target}
+    sent = {**body, **like, "folder": os.getcwd()}
+    answer = ask_server(settings, route="/v1/search", body=sent)
+    if answer is not None:
+        return hits_of(answer), answer["warnings"]
+    from retrieval.engine import Engine
+
+    with Engine.open(settings=settings) as engine:
+        item = engine.item(target)
+        value = Path(str(target)) if item is None else item.id
+        query = refined(value, more=body["more_like"], less=body["less_like"])
+        return engine.search(query, **asked), engine.warnings

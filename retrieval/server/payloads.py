@@ -82,6 +82,9 @@ class SearchBody(_Body):
     )
     hybrid: bool = Field(True, description="Also look for the words in names, captions, texts.")
     details: bool = Field(False, description="Say more of each hit's item.")
+    like: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        None, description="For the store's own socket only: a stored path or a file, as the query."
+    )
     folder: Annotated[str, Field(max_length=4096)] | None = Field(
         None, description="For the store's own socket only: where relative paths start."
     )

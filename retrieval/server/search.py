@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,9 +52,23 @@ async def search(request: Request) -> Json:
             bodies = read_model(incoming.value, SearchBatch).queries
         else:
             bodies = [read_model(incoming.value, SearchBody)]
+        bodies = [await _found_by_path(body, state, local=local) for body in bodies]
         _check_sum(bodies)
         searches = tuple(ask(body, incoming=incoming, local=local) for body in bodies)
         return Json(await state.search(Sought(searches, is_batch), request.receive))
+
+
+async def _found_by_path(body: SearchBody, state: State, *, local: bool) -> SearchBody:
+    """Turn `like` into a query: the item that is stored under the path, else the file itself."""
+    if body.like is None:
+        return body
+    if not local or body.query is not None:
+        why = "give query or like" if local else "only for the store's own socket"
+        raise RequestError(f"like: {why}", code="bad_request", status=422)
+    path = os.path.join(body.folder or "", body.like)
+    item = await state.looks.run(lambda: state.engine.item(path))
+    query = {"file": path} if item is None else {"item": item.id}
+    return body.model_copy(update={"query": query, "like": None})
 
 
 def ask(body: SearchBody, *, incoming: Incoming, local: bool) -> Asked:

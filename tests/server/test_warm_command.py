@@ -1,4 +1,4 @@
-"""`crossfind search` asks a running server of its store, and does without one as well."""
+"""`search` and `similar` ask a running server of their store, and do without one as well."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from cli import crossfind
+from PIL import Image
 from served import Served
 
 from retrieval.engine import Engine
@@ -53,6 +54,41 @@ def test_a_search_prints_the_same_with_a_server_and_without(
     for query, one, other in zip(_QUERIES, cold, warm, strict=True):
         assert (one.code, one.err) == (other.code, other.err) == (0, ""), query
         assert json.loads(one.out) == json.loads(other.out), query
+
+
+_TARGETS: tuple[tuple[str, ...], ...] = (
+    ("red.png",), ("#2",), ("./low.wav", "--for", "image"),
+    ("red.png", "--where", "format = 'png'"),
+    ("#1", "--more-like", "2", "--less-like", "3"), ("blue.png", "--less-like", "1", "-k", "3"),
+    ("../other.png", "-k", "2"),
+)  # fmt: skip
+
+
+def test_similar_prints_the_same_with_a_server_and_without(
+    running: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64), (250, 5, 5)).save(running.world.parent / "other.png")
+    store = str(running.state.engine.store.root)
+    asked = [("similar", *target, "--store", store, "--json") for target in _TARGETS]
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.cli.similar.ask_server", lambda *_, **__: None)
+        cold = [crossfind(*arguments, cwd=running.world) for arguments in asked]
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "open", lambda *_, **__: pytest.fail("the server was not asked"))
+        warm = [crossfind(*arguments, cwd=running.world) for arguments in asked]
+    for target, one, other in zip(_TARGETS, cold, warm, strict=True):
+        assert (one.code, one.err) == (other.code, other.err) == (0, ""), target
+        assert json.loads(one.out)["hits"], target
+        assert json.loads(one.out) == json.loads(other.out), target
+    gone = crossfind("similar", "#9999", "--store", store, cwd=running.world)
+    assert gone.code == 2
+    assert "no item #9999" in gone.err
+
+
+def test_nobody_else_may_name_a_path(running: Served) -> None:
+    with running.client() as client:
+        for body in ({"like": "red.png"}, {"query": "red", "folder": "/"}):
+            assert client.post("/v1/search", json=body).status_code == 422
 
 
 def test_what_the_server_refuses_is_explained_in_full_by_the_command(running: Served) -> None:
