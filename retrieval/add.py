@@ -12,12 +12,13 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
+from typing import Protocol
 
 from retrieval.add_batch import Collector, Committed
 from retrieval.add_plan import (
@@ -33,7 +34,7 @@ from retrieval.catalog.records import FileRecord
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import StoppedError, StorageError
-from retrieval.media import Found, Loader, scan
+from retrieval.media import Found, scan
 from retrieval.media.rows import is_there, with_rows
 from retrieval.store import Store
 from retrieval.types import Failure, Outcome
@@ -96,13 +97,25 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+class FileLoader(Protocol):
+    """What loads files: `retrieval.media.Loader`, or a cluster."""
+
+    def load_many(self, jobs: Iterable[Found]) -> Iterator[tuple[Found, Outcome]]:
+        """Load many files, in the order given."""
+        ...
+
+    def close(self) -> None:
+        """Have `load_many` raise StoppedError soon."""
+        ...
+
+
 def add(
     roots: Sequence[Path],
     *,
     catalog: Catalog,
     store: Store,
     encoder: Encoder,
-    loader: Loader,
+    loader: FileLoader,
     commit_s: float = 10.0,
     prune: bool = False,
     on_progress: OnProgress | None = None,
@@ -145,7 +158,7 @@ def add(
 
 
 @contextmanager
-def _closing_on(stop: Event, loader: Loader) -> Iterator[None]:
+def _closing_on(stop: Event, loader: FileLoader) -> Iterator[None]:
     """Close the loader as soon as `stop` is set, even while a decoder hangs."""
     finished = Event()
 

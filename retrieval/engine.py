@@ -111,6 +111,7 @@ class Engine:
         self,
         *paths: str | os.PathLike[str],
         prune: bool = False,
+        on: str = "",
         on_progress: OnProgress | None = None,
         stop: Event | None = None,
     ) -> AddReport:
@@ -119,6 +120,8 @@ class Engine:
         Args:
             paths: files and folders.
             prune: also remove items under these paths whose files are gone.
+            on: where files are decoded and encoded: `ray` for a cluster of this machine's cores,
+                `ray://HOST:10001` for another, whose machines see the same paths; empty: here.
             on_progress: called now and then.
             stop: set it to stop early; what was acknowledged is kept.
 
@@ -131,13 +134,13 @@ class Engine:
             StorageError: the disk is full or read-only.
         """
         roots = [Path(path).expanduser().absolute() for path in paths]
-        with self.store.lock(), self.serving.new_loader(self._settings.workers) as loader:
+        with self.store.lock(), self.serving.adding(on) as (loader, encoder):
             collect_garbage(self._catalog, store=self.store)
             return add(
                 roots,
                 catalog=self._catalog,
                 store=self.store,
-                encoder=self.encoder,
+                encoder=encoder,
                 loader=loader,
                 commit_s=self._settings.commit_s,
                 prune=prune,

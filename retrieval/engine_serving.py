@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
+from retrieval.add import FileLoader
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
 from retrieval.config import Settings
@@ -78,6 +79,19 @@ class Serving:
             memory_bytes=self._settings.decode_memory_bytes,
             look_ahead=_LOOK_AHEAD,
         )
+
+    @contextmanager
+    def adding(self, on: str) -> Iterator[tuple[FileLoader, Encoder]]:
+        """Open what loads and encodes files: here, or on a cluster of Ray (see `Engine.add`)."""
+        if not on:
+            with self.new_loader(self._settings.workers) as loader:
+                yield loader, self.encoder
+            return
+        from retrieval.cluster.encoded import EncodedElsewhere
+        from retrieval.cluster.ray_loader import RayLoader
+
+        with RayLoader(on, encoder=self.encoder, settings=self._settings) as cluster:
+            yield cluster, EncodedElsewhere(self.encoder)
 
     def model_name(self) -> str:
         """Read the name of the store's model, or of the one its first vectors will be of."""

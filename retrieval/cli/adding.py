@@ -21,10 +21,10 @@ def open_for_adding(*, store: str | None, model: str | None, **flags: Flag) -> E
     return Engine.open(create=True, model=model, settings=settings)
 
 
-def add_with_progress(engine: Engine, paths: Sequence[str], *, prune: bool) -> AddReport:
+def add_with_progress(engine: Engine, paths: Sequence[str], *, prune: bool, on: str) -> AddReport:
     """Add paths; shows progress, and stops durably on a signal."""
     with stop_on_signals() as stop, show_progress() as on_progress:
-        return engine.add(*paths, prune=prune, on_progress=on_progress, stop=stop)
+        return engine.add(*paths, prune=prune, on=on, on_progress=on_progress, stop=stop)
 
 
 def tell_added(report: AddReport) -> None:

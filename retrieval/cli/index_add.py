@@ -22,6 +22,7 @@ def command(
     store: str | None,
     model: str | None,
     prune: bool,
+    on: str,
     as_json: bool,
     **flags: Flag,
 ) -> None:
@@ -36,7 +37,7 @@ def command(
     crossfind index add pairs.csv
     """
     with open_for_adding(store=store, model=model, **flags) as engine:
-        added = add_with_progress(engine, paths, prune=prune)
+        added = add_with_progress(engine, paths, prune=prune, on=on)
         told = None if table is None else engine.add_columns(table)
     tell_added(added)
     if told is not None:

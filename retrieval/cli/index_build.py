@@ -20,6 +20,7 @@ def command(
     store: str | None,
     model: str | None,
     prune: bool,
+    on: str,
     as_json: bool,
     recall: float,
     memory_bytes: int | None,
@@ -40,7 +41,7 @@ def command(
     crossfind index build ~/Pictures --recall 0.99 --memory 4G --explain
     """
     with open_for_adding(store=store, model=model, index=address, **flags) as engine:
-        added = add_with_progress(engine, paths, prune=prune)
+        added = add_with_progress(engine, paths, prune=prune, on=on)
         wishes = Wishes(recall, memory_bytes, batch_size, device, factory)
         built = engine.build(wishes=wishes, on_plan=tell_plan if explain else None)
     tell_added(added)

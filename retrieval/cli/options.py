@@ -117,6 +117,11 @@ def add_options(function: F) -> F:
                 help="Skip a file that takes longer than S seconds.",
             ),
             click.option("--prune", is_flag=True, help="Also remove items whose files are gone."),
+            click.option(
+                "--on", default="", metavar="WHERE",
+                help="Decode and encode on a cluster: ray (of this machine's cores), or "
+                "ray://HOST:10001.",
+            ),
             json_option,
         )
     ):  # fmt: skip
