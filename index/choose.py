@@ -2,13 +2,13 @@
 
 | vectors      | plans                                             | bytes per vector        |
 |--------------|---------------------------------------------------|-------------------------|
-| to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 25    |
-| to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 25    |
-| to 80,000    | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 25 + rows     |
-| beyond       | IVF with sqrt(n) lists of such codes              | dim / 4 + 33 + rows     |
-| no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 65            |
-| no room yet  | IVF,SQfp16 whose lists stay in their file         | 33                      |
-| device gpu   | torch_exact, float16 on the GPU                   | 2 dim there, 25 here    |
+| to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 17    |
+| to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 17    |
+| to 80,000    | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 17 + rows     |
+| beyond       | IVF with sqrt(n) lists of such codes              | dim / 4 + 25 + rows     |
+| no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 57            |
+| no room yet  | IVF,SQfp16 whose lists stay in their file         | 25                      |
+| device gpu   | torch_exact, float16 on the GPU                   | 2 dim there, 17 here    |
 
 The rows that score the best candidates again take 4 dim, 2 dim, or nothing where they stay in
 the segments. Batches of 64 queries and more are compared with everything up to 200,000.
@@ -47,7 +47,7 @@ PROBED_SHARE = ((0.90, 1 / 16), (0.95, 1 / 7), (0.99, 1 / 3), (1.00, 1))
 # 1,024 take. Rows in float16 take 50 ns each, and shorter lists are worth it.
 CODED_LISTS, ROW_LISTS = 1, 4
 
-ID_BYTES = 25  # id table: the id twice, a position and a live flag
+ID_BYTES = 17  # id table: the id twice and a live flag
 LARGEST_N_LISTS = 65_536
 
 ROW_BYTES = {"float32": 4, "float16": 2, "mapped": 0}  # per dimension, in memory

@@ -23,6 +23,7 @@ from index.rows import read_rows
 from index.segment_block import SegmentBlock
 from index.segments import open_segment, write_segment
 from index.types import Ids, Plan, SegmentInfo, Vectors
+from retrieval.asked import Asked
 from retrieval.build_measure import (
     LEAST_QUERIES,
     N_OWN_QUERIES,
@@ -294,6 +295,9 @@ class _Job:
             for modality, some in ids.items()
             if len(some) >= LEAST_QUERIES
         ]
+        asked = Asked(self._store.derived).read(space)[-N_QUERIES:]
+        queries.append(Queries("text", "past searches", asked, np.full(len(asked), -1)))
+        queries = [entry for entry in queries if len(entry.vectors) >= LEAST_QUERIES]
         if self._bank is not None and all(entry.modality != "text" for entry in queries):
             texts = self._bank(space)
             queries.append(Queries("text", "everyday searches", texts, np.full(len(texts), -1)))

@@ -84,6 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
     Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
     Setting("decode_memory_mb", 2048, "a decoder that wants more is stopped", 128, 1 << 20),
+    Setting("keep_queries", 1, "0: keep no directions of text searches to tune indexes", 0, 1),
     Setting("token", "", "secret that every request to `crossfind serve` must carry"),
     Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
 )
@@ -168,6 +169,11 @@ class Settings:
     def decode_memory_bytes(self) -> int:
         """Bytes a decoder may allocate."""
         return int(self._get("decode_memory_mb")) << 20
+
+    @property
+    def keep_queries(self) -> bool:
+        """Whether directions of text searches are kept to tune indexes with."""
+        return bool(self._get("keep_queries"))
 
     @property
     def token(self) -> str:

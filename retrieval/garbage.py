@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from index.storage import storing
+from retrieval.asked import ASKED_KIND
 from retrieval.catalog.store import Catalog
 from retrieval.store import BANK_KIND, Store
 
@@ -15,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 # Readers of the generations before may still open a retired segment.
 _KEEP_GENERATIONS = 2
+_LASTING = (f"{BANK_KIND}-", f"{ASKED_KIND}-")
 
 
 def collect_garbage(catalog: Catalog, *, store: Store) -> int:
@@ -32,7 +34,7 @@ def collect_garbage(catalog: Catalog, *, store: Store) -> int:
     n_deleted = 0
     for folder in (store.segments, store.derived, store.tmp):
         for path in folder.iterdir():
-            lasts = folder == store.derived and path.name.startswith(f"{BANK_KIND}-")
+            lasts = folder == store.derived and path.name.startswith(_LASTING)
             if path.is_file() and path.name not in kept and not lasts:
                 _log.info("deleting %s: no generation names it", path.name)
                 with storing(f"delete {path}"):

@@ -39,6 +39,7 @@ LAYERS = {
     "remove": 50,
     "verify": 50,
     "migrate": 50,
+    "asked": 36,
     "garbage": 45,
     "cluster": 45,
     "sources": 45,

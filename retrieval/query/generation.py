@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from index.allowed import Allowed
 from index.types import Ids
+from retrieval.asked import Asked
 from retrieval.catalog.read import Reader
 from retrieval.catalog.records import Snapshot
 from retrieval.query.open_space import OpenSpace
@@ -29,6 +30,7 @@ class Generation:
         allowed: sets of parts that filters let through; see `retrieval.query.filters`.
         rows: parts and items, filled as hits are made.
         pairs: what `calibrate.Calibrator` has measured, filled as searches ask for it.
+        asked: where directions of text searches are kept; None where they are not.
     """
 
     number: int
@@ -37,6 +39,7 @@ class Generation:
     allowed: dict[object, Allowed] = field(default_factory=dict)
     rows: RowCache = field(default_factory=RowCache)
     pairs: dict[tuple[str, str, str, bool], Pair | None] = field(default_factory=dict)
+    asked: Asked | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

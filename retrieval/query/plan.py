@@ -203,11 +203,14 @@ class _Planner:
                 code="empty_query",
             )
         pair = self._pair(space, self._loudest(expression), part)
-        if pair is None:
-            return Leaf(space, vector, vector)
-        ranking = self._compose(expression, space, part=part)
-        moved = ranking.any() and not np.array_equal(ranking, vector)
-        return Leaf(space, vector, ranking if moved else vector, pair)
+        ranking = vector
+        if pair is not None:
+            moved = self._compose(expression, space, part=part)
+            if moved.any() and not np.array_equal(moved, vector):
+                ranking = moved
+        if self._generation.asked is not None and self._loudest(expression) == "text":
+            self._generation.asked.note(ranking, space=space)
+        return Leaf(space, vector, ranking, pair)
 
     def _space(self, expression: Term | Sum, part: Modality) -> Space | None:
         """Find the Space that serves every term of a sum for these parts."""

@@ -67,7 +67,7 @@ def test_the_plan_is_told_before_it_is_carried_out(store):
             on_plan=lambda space, plan: told.append((space.id, plan.kind, plan.memory_bytes)),
         )
     assert [kind for _, kind, _ in told] == ["factory"]
-    assert told[0][2] == N * 25
+    assert told[0][2] == N * 17
 
 
 def test_what_cannot_be_is_refused_and_the_index_before_still_serves(store):
