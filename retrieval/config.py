@@ -87,6 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_queries", 1, "0: keep no directions of text searches to tune indexes", 0, 1),
     Setting("token", "", "secret that every request to `crossfind serve` must carry"),
     Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
+    Setting("network_store", 0, "1: also write to a store on NFS or SMB, at your own risk", 0, 1),
 )
 
 
@@ -174,6 +175,11 @@ class Settings:
     def keep_queries(self) -> bool:
         """Whether directions of text searches are kept to tune indexes with."""
         return bool(self._get("keep_queries"))
+
+    @property
+    def network_store(self) -> bool:
+        """Whether a store on a network file system may be written to."""
+        return bool(self._get("network_store"))
 
     @property
     def token(self) -> str:

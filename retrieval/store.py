@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from index.storage import WriterLock, publish
+from index.storage import WriterLock, is_network_filesystem, publish
+from retrieval.config import load_settings
 from retrieval.errors import DamagedError, NotFoundError, StorageError, TooNewError, UsageError
 
 STORE_NAME = ".crossfind"
@@ -51,7 +52,18 @@ class Store:
         return self.root / "tmp"
 
     def lock(self) -> WriterLock:
-        """Return the lock of the one writer, to be used in a `with` statement."""
+        """Return the lock of the one writer, to be used in a `with` statement.
+
+        Raises:
+            StorageError: the store lies on a network file system (`network_filesystem`).
+        """
+        if is_network_filesystem(self.root) and not load_settings().network_store:
+            raise StorageError(
+                f"{self.root} lies on a network file system, where a lock may be given twice and "
+                "a written file may be lost; move the store to a disk of this machine, or set "
+                "CROSSFIND_NETWORK_STORE=1 if you alone write to it and keep backups",
+                code="network_filesystem",
+            )
         return WriterLock(self.root / "LOCK")
 
 

@@ -140,6 +140,12 @@ def _ours(engine: sa.Engine, error: exc.DBAPIError) -> CrossfindError:
     lowered = text.lower()
     if any(sign in lowered for sign in _DAMAGE):
         return _damaged(engine, text)
+    if "permission denied" in lowered:
+        return UsageError(
+            f"the user of catalog {where} lacks rights ({text}); as its owner run: "
+            "GRANT ALL ON SCHEMA public, GRANT ALL ON ALL TABLES IN SCHEMA public",
+            code="catalog_rights",
+        )
     if "locked" in lowered:
         return LockedError(
             f"catalog {where} stayed locked for 30 s ({text}); try again", code="catalog_locked"

@@ -60,6 +60,7 @@ class Catalog:
         catalog = cls(engine)
         backup = None if url else path.with_name(f"{path.name}.before-migration")
         refuse_foreign(engine)
+        refuse_encoding(engine)
         with translated(engine):
             migrate(engine, backup=backup)
         catalog._identify(uuid, create=create)
@@ -175,6 +176,24 @@ def refuse_foreign(engine: sa.Engine) -> None:
             f"the catalog has a {', a '.join(found)}, which no crossfind makes; restore it from a "
             "backup, or drop what does not belong there",
             code="foreign_objects",
+        )
+
+
+def refuse_encoding(engine: sa.Engine) -> None:
+    """Refuse a PostgreSQL database that cannot hold every text.
+
+    Raises:
+        UsageError: its encoding is not UTF8 (`catalog_encoding`).
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with reading(engine) as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise UsageError(
+            f"the catalog's database has encoding {encoding}, which cannot hold every name and "
+            "text; make one with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+            code="catalog_encoding",
         )
 
 

@@ -90,7 +90,8 @@ def scan(
         An iterator over the files; each path comes once.
 
     Raises:
-        UsageError: a root does not exist (`path_missing`); raised by the call itself.
+        UsageError: a root does not exist (`path_missing`), is the whole machine (`path_too_wide`)
+            or is never entered (`path_excluded`); raised by the call itself.
 
     Example:
         >>> import tempfile
@@ -106,7 +107,22 @@ def scan(
                 f"{path} does not exist; name a file or folder that does", code="path_missing"
             )
     barred = {os.path.abspath(path) for path in exclude}
+    _check_roots(paths, barred=barred)
     return _scan_roots(paths, barred=barred, on_skip=on_skip)
+
+
+def _check_roots(roots: list[str], *, barred: set[str]) -> None:
+    for root in roots:
+        if root == os.sep:
+            raise UsageError(
+                f"{root} is the whole machine; name the folders that hold media",
+                code="path_too_wide",
+            )
+        if root in barred:
+            raise UsageError(
+                f"{root} is the store itself; name the folders that hold media",
+                code="path_excluded",
+            )
 
 
 def find_file(path: Path) -> Found:
@@ -146,8 +162,6 @@ def _scan_roots(roots: list[str], *, barred: set[str], on_skip: OnSkip) -> Itera
     # A root inside another root is scanned once, on its own turn.
     barred_below = barred.union(roots)
     for root in roots:
-        if root in barred:
-            continue
         if os.path.isdir(root):
             yield from _scan_folder(root, barred=barred_below, on_skip=on_skip)
         else:

@@ -83,7 +83,12 @@ def test_excluded_folders_are_never_entered(tmp_path):
     touch(tmp_path, "a.png", "store/b.png", "deep/store/c.png")
     found, _ = names(tmp_path, exclude=[tmp_path / "store"])
     assert found == ["a.png", "deep/store/c.png"]
-    assert names(tmp_path / "store", exclude=[tmp_path / "store"])[0] == []
+    with pytest.raises(UsageError) as caught:
+        names(tmp_path / "store", exclude=[tmp_path / "store"])
+    assert caught.value.code == "path_excluded"
+    # A server keeps what is uploaded inside the store, and names each file.
+    (upload,) = scan([tmp_path / "store" / "b.png"], exclude=[tmp_path / "store"], on_skip=print)
+    assert upload.path == str(tmp_path / "store" / "b.png")
 
 
 def test_each_file_comes_once_from_roots_that_overlap(tmp_path):
