@@ -118,6 +118,7 @@ def add(
     loader: FileLoader,
     commit_s: float = 10.0,
     prune: bool = False,
+    listens: bool = False,
     on_progress: OnProgress | None = None,
     stop: Event | None = None,
 ) -> AddReport:
@@ -128,6 +129,7 @@ def add(
         catalog, store, encoder, loader: what it works with.
         commit_s: seconds of work between two commits at most.
         prune: also remove items under `roots` whose files are gone.
+        listens: the loader writes down what is said; sounds added without it are loaded again.
         on_progress: called now and then from this thread.
         stop: when set, the run commits what it has and stops.
 
@@ -148,7 +150,7 @@ def add(
         roots=roots, on_skip=skipped.append, on_table=tables.__setitem__,
     )  # fmt: skip
     with run.counting(roots, store.root):
-        loads = plan_loads(catalog, found, plan=run.plan)
+        loads = plan_loads(catalog, found, plan=run.plan, listens=listens)
         with _closing_on(stop, loader) if stop else nullcontext():
             run.take_all(loader.load_many(loads), commit_s=commit_s)
         plan_skips(catalog, skipped, plan=run.plan)

@@ -11,11 +11,12 @@ import numpy as np
 from index.segments import write_segment
 from index.storage import failpoint
 from index.types import Ids, SegmentInfo
-from retrieval.add_plan import caption_stamp
+from retrieval.add_plan import file_stamp, is_transcribed
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, printable
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder, Vectors
 from retrieval.media import Found
+from retrieval.media.speech import TRANSCRIBED_FLAG
 from retrieval.store import Store
 from retrieval.types import Failure, Loaded, LoadedPart, Modality, Part, Payload, Space
 
@@ -95,11 +96,12 @@ class Collector:
 
     def take(self, found: Found, loaded: Loaded) -> None:
         """Take a loaded file: give it ids and let its parts wait for a full batch."""
+        is_heard = TRANSCRIBED_FLAG in loaded.flags
         file = FileRecord(
             path=found.path,
             size_bytes=loaded.size_bytes,
             mtime_ns=loaded.mtime_ns,
-            caption_stamp=caption_stamp(found),
+            caption_stamp=file_stamp(found, is_transcribed=is_heard),
             content_hash=loaded.content_hash,
         )
         self._files.append(file)
@@ -108,10 +110,11 @@ class Collector:
             return
         with self._catalog.reading() as reader:
             same_content = reader.items_by_hash(loaded.content_hash)
-            if same_content and _captions(same_content) == {loaded.caption}:
+            known = reader.known_files([found.path]).get(found.path)
+            is_news = is_heard and not is_transcribed(known)
+            if same_content and _captions(same_content) == {loaded.caption} and not is_news:
                 self._n_copies += 1
                 return
-            known = reader.known_files([found.path]).get(found.path)
             reuse = {record: id_ for record, (id_, _) in same_content.items()}
             old = known.content_hash if known is not None else None
             # The path's item keeps its id, unless another path still holds the old content.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from retrieval.catalog.records import LOADER_VERSION, FileRecord, path_key
 from retrieval.catalog.store import Catalog
 from retrieval.errors import StorageError
 from retrieval.media import Found
+from retrieval.media.kinds import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from retrieval.media.rows import is_there
 from retrieval.types import Failure, row_of
 
 # Left out by rule and told, but no fault of the file.
+_TRANSCRIBED = "+transcribed"
+
 NOTED_CODES = frozenset({"symlink_not_followed"})
 
 
@@ -48,13 +52,35 @@ def caption_stamp(found: Found) -> str:
     return f"{found.caption_size_bytes}:{found.caption_mtime_ns}"
 
 
-def plan_loads(catalog: Catalog, found: Iterable[Found], *, plan: Plan) -> Iterator[Found]:
-    """Yield the files that must be loaded, in the order of the scan; note the rest in `plan`."""
+def file_stamp(found: Found, *, is_transcribed: bool) -> str:
+    """Write what is kept of a file beside its size and time."""
+    return caption_stamp(found) + (_TRANSCRIBED if is_transcribed else "")
+
+
+def is_transcribed(file: FileRecord | None) -> bool:
+    """Tell whether what is said in a file was written down when it was added."""
+    return file is not None and file.caption_stamp.endswith(_TRANSCRIBED)
+
+
+def plan_loads(
+    catalog: Catalog, found: Iterable[Found], *, plan: Plan, listens: bool = False
+) -> Iterator[Found]:
+    """Yield the files that must be loaded, in the order of the scan; note the rest in `plan`.
+
+    Args:
+        catalog: of the store.
+        found: what the scan yields.
+        plan: where the rest is noted.
+        listens: sounds that were added without what is said in them are loaded again.
+    """
     for chunk in chunks(found):
         with catalog.reading() as reader:
             known = reader.known_files([f.path for f in chunk])
-            sizes = reader.known_sizes(f.size_bytes for f in chunk if _differs(f, known))
-            loads = [f for f in chunk if not _settled(f, known, sizes, reader, plan)]
+            differ = {f.path for f in chunk if _differs(f, known)}
+            if listens:
+                differ |= {f.path for f in chunk if _is_unheard(f, known)}
+            sizes = reader.known_sizes(f.size_bytes for f in chunk if f.path in differ)
+            loads = [f for f in chunk if not _settled(f, known, differ, sizes, reader, plan)]
         yield from loads
 
 
@@ -110,7 +136,8 @@ def _differs(found: Found, known: dict[str, FileRecord]) -> bool:
     before = known.get(found.path)
     if before is None:
         return True
-    same = (before.size_bytes, before.mtime_ns, before.caption_stamp) == (
+    stamp = before.caption_stamp.removesuffix(_TRANSCRIBED)
+    same = (before.size_bytes, before.mtime_ns, stamp) == (
         found.size_bytes,
         found.mtime_ns,
         caption_stamp(found),
@@ -118,16 +145,32 @@ def _differs(found: Found, known: dict[str, FileRecord]) -> bool:
     return not same or (bool(before.code) and before.loader_version != LOADER_VERSION)
 
 
+def _is_unheard(found: Found, known: dict[str, FileRecord]) -> bool:
+    """Tell whether a known sound was added without what is said in it."""
+    before = known.get(found.path)
+    if before is None or before.code or is_transcribed(before):
+        return False
+    suffixes = {os.path.splitext(path)[1].lower() for path in (found.path, *found.row_paths)}
+    return not suffixes.isdisjoint(AUDIO_SUFFIXES | VIDEO_SUFFIXES)
+
+
 def _settled(
-    found: Found, known: dict[str, FileRecord], sizes: set[int], reader: Reader, plan: Plan
+    found: Found,
+    known: dict[str, FileRecord],
+    differ: set[str],
+    sizes: set[int],
+    reader: Reader,
+    plan: Plan,
 ) -> bool:
     """Settle a path without loading it, where that is possible."""
-    if not _differs(found, known):
+    if found.path not in differ:
         plan.n_unchanged += 1
         plan.n_unchanged_bad += bool(known[found.path].code)
         return True
     before = known.get(found.path)
-    had_caption = before is not None and before.caption_stamp != ""
+    had_caption = before is not None and before.caption_stamp.removesuffix(_TRANSCRIBED) != ""
+    if before is not None and not _differs(found, known):
+        return False  # as it was, and to be listened to
     if found.row or found.size_bytes not in sizes or found.caption_path is not None or had_caption:
         return False  # unknown content, or a caption to read or to take away
     try:

@@ -57,6 +57,8 @@ class MediaSpec:
         text_max_words: words of one text chunk.
         text_overlap_words: words that neighbouring chunks share.
         frame_every_s: longest time between two frames of a video.
+        speech: engine that writes down what is said in sounds, see `media.speech`; empty for none.
+        speech_s: seconds that it may take for one file.
     """
 
     image_size_px: int = 224
@@ -70,6 +72,8 @@ class MediaSpec:
     text_max_words: int = 120
     text_overlap_words: int = 20
     frame_every_s: float = 2.0
+    speech: str = ""
+    speech_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,8 @@ def _fits(connection: sa.Connection, pattern: str) -> sa.ColumnElement[bool]:
 def _item_entries(item: ItemRecord) -> Iterator[_Entry]:
     if item.caption:
         yield _entry(item.caption, item_id=item.id)
-    for part in item.parts if item.modality == "text" else ():
-        if part.text is not None:
+    for part in item.parts:  # what is said has a time; a caption has none, and stands above
+        if part.text is not None and (item.modality == "text" or part.start_s is not None):
             yield _entry(part.text, item_id=item.id, part_id=part.id)
 
 

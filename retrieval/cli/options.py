@@ -116,6 +116,11 @@ def add_options(function: F) -> F:
                 "--decode-timeout", "decode_timeout_s", type=float, metavar="S",
                 help="Skip a file that takes longer than S seconds.",
             ),
+            click.option(
+                "--speech", metavar="ENGINE",
+                help="Write down what is said in sounds and videos, so that its words are found: "
+                "pocketsphinx (extra speech; English), or whisper:FOLDER (faster-whisper).",
+            ),
             click.option("--prune", is_flag=True, help="Also remove items whose files are gone."),
             click.option(
                 "--on", default="", metavar="WHERE",

@@ -88,11 +88,34 @@ def load_audio(file: io.BufferedIOBase, *, format: str, spec: MediaSpec) -> Deco
         header_s = _wav_header_s(file) if format == "wav" else _header_s(container, stream)
         details = container_details(container, sound=stream)
         sound = decode_sound(container, stream, spec=spec, header_s=header_s, budget_s=_BUDGET_S)
-    parts = windows(sound, spec=spec)
+    parts, flags = heard_parts(sound, spec=spec)
     duration_s = len(sound.samples) / spec.sample_rate_hz
-    return Decoded(
-        "audio", format, parts, duration_s=duration_s, flags=sound.flags, details=details
+    return Decoded("audio", format, parts, duration_s=duration_s, flags=flags, details=details)
+
+
+def heard_parts(sound: Sound, *, spec: MediaSpec) -> tuple[tuple[LoadedPart, ...], tuple[str, ...]]:
+    """Cut a sound into windows and, where an engine is named, write down what is said in it.
+
+    Args:
+        sound: decoded.
+        spec: window, hop and engine.
+
+    Returns:
+        Audio parts, then text parts with times; the sound's flags and those of the engine.
+    """
+    parts = windows(sound, spec=spec)
+    if not spec.speech:
+        return parts, sound.flags
+    from retrieval.media.speech import spoken_parts
+
+    said, flags = spoken_parts(
+        sound.samples,
+        sample_rate_hz=spec.sample_rate_hz,
+        start_s=sound.start_s,
+        engine=spec.speech,
+        budget_s=spec.speech_s,
     )
+    return parts + said, tuple(sorted({*sound.flags, *flags}))
 
 
 def windows(sound: Sound, *, spec: MediaSpec) -> tuple[LoadedPart, ...]:

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from retrieval.errors import BadMediaError, CrossfindError
 from retrieval.media.scan import Found
+from retrieval.media.speech import UNHEARD_FLAG
 from retrieval.media.wire import (
     SHARED_BYTES,
     WireError,
@@ -27,6 +28,7 @@ from retrieval.media.wire import (
 from retrieval.types import Loaded, MediaSpec
 
 _START_TIMEOUT_S = 60.0
+_DEATHS = frozenset({"decoder_crashed", "decoder_timeout", "decoder_memory"})
 _PATIENCE = 10  # times its limit a file may take by the clock, on a machine that is busy
 _F_SETPIPE_SZ = 1031  # Linux; a picture fits into the pipe, so the child need not wait for us
 _PIPE_BYTES = 1 << 20
@@ -69,7 +71,7 @@ class Child:
         self._lock = threading.Lock()  # `strike` comes from another thread
 
     def load(self, found: Found) -> Loaded:
-        """Have one file decoded.
+        """Have one file decoded; a child that died of listening is asked once more without it.
 
         Args:
             found: the file.
@@ -81,11 +83,20 @@ class Child:
             BadMediaError: it cannot be used, or it cost the child its life.
             CrossfindError: no child can be started (`workers_unavailable`).
         """
+        try:
+            return self._ask(found, listens=True)
+        except BadMediaError as error:
+            if not self._spec.speech or error.code not in _DEATHS:
+                raise
+        loaded = self._ask(found, listens=False)
+        return replace(loaded, flags=tuple(sorted({*loaded.flags, UNHEARD_FLAG})))
+
+    def _ask(self, found: Found, *, listens: bool) -> Loaded:
         process = self._process or self._start()
         self.n_jobs += 1
         pipe = _Pipe(process, limit_s=self._timeout_s)
         try:
-            pipe.write(pack_job(found))
+            pipe.write(pack_job(found, listens=listens))
             return read_reply(pipe.read_into, spec=self._spec, shared=self._shared)
         except BadMediaError as error:
             if error.code != "decoder_memory":

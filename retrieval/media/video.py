@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval.errors import BadMediaError
-from retrieval.media.audio import decode_sound, load_audio, windows
+from retrieval.media.audio import decode_sound, heard_parts, load_audio
 from retrieval.media.container_details import container_details
 from retrieval.media.containers import open_container, sound_stream, video_stream
 from retrieval.media.decoded import Decoded
@@ -112,7 +112,8 @@ def _sound_parts(
             )
         except BadMediaError as error:
             return (), set() if error.code in ("no_audio", "too_short") else {"sound_left_out"}
-    return windows(sound, spec=spec), set(sound.flags)
+    parts, flags = heard_parts(sound, spec=spec)
+    return parts, set(flags)
 
 
 def _has_dense_keyframes(file: io.BufferedIOBase, *, format: str, within_s: float) -> bool:

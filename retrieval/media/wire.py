@@ -66,15 +66,15 @@ def read_header(read_into: ReadInto) -> dict[str, object]:
     return header
 
 
-def pack_job(found: Found) -> bytes:
-    """Encode a job for the child."""
-    return pack_header({"found": asdict(found)})
+def pack_job(found: Found, *, listens: bool = True) -> bytes:
+    """Encode a job for the child; without `listens` nothing that is said is written down."""
+    return pack_header({"found": asdict(found), "listens": listens})
 
 
-def unpack_job(header: dict[str, object]) -> Found:
+def unpack_job(header: dict[str, object]) -> tuple[Found, bool]:
     """Decode a job in the child; it comes from the parent and is trusted."""
     found = Found(**header["found"])  # type: ignore[arg-type]
-    return replace(found, row_paths=tuple(found.row_paths))
+    return replace(found, row_paths=tuple(found.row_paths)), header["listens"] is True
 
 
 def pack_loaded(loaded: Loaded, *, shared: mmap.mmap | None = None) -> list[bytes | memoryview]:

@@ -10,6 +10,7 @@ import mmap
 import os
 import resource
 import signal
+from dataclasses import replace
 
 from retrieval.errors import BadMediaError
 from retrieval.media.load import load_file
@@ -43,11 +44,12 @@ def main() -> None:
     _silence_stderr()
     while True:
         try:
-            job = unpack_job(read_header(_read_into))
+            job, listens = unpack_job(read_header(_read_into))
         except EOFError:
             return
         _limit_time(timeout_s + _SPARE_S, by_clock_s=patience_s + _SPARE_S)
-        _write(out, _answer(job, spec=spec, shared=shared, faults_on=faults_on))
+        wanted = spec if listens else replace(spec, speech="")
+        _write(out, _answer(job, spec=wanted, shared=shared, faults_on=faults_on))
         signal.alarm(0)
 
 

@@ -25,11 +25,11 @@ from functools import cached_property
 from typing import Literal
 
 from retrieval.catalog.read import Reader
-from retrieval.catalog.words import query_words
+from retrieval.catalog.words import query_words, words
 from retrieval.query.expression import terms
 from retrieval.query.rank import Found
 from retrieval.query.rows import RowCache
-from retrieval.types import Either, Every, Expression, Sum, Term
+from retrieval.types import Either, Every, Expression, Part, Sum, Term
 
 Source = Literal["vector", "text", "both"]
 
@@ -158,6 +158,37 @@ def join(
     fused = [_named(known[id_], wording, alone=id_ in brought) for id_ in _bounded(best, place)]
     return fused + [
         _named(one, wording, alone=False) for one in rest if one.found.part.item_id not in brought
+    ]
+
+
+def at_the_words(
+    answers: Sequence[Answer],
+    *,
+    wording: Wording,
+    wanted: Sequence[str],
+    look_up: Callable[[Iterable[int]], Mapping[int, Part]],
+) -> list[Answer]:
+    """Let hits in sounds begin where the words are said; their scores and order stay.
+
+    Args:
+        answers: best first.
+        wording: of the query.
+        wanted: its words.
+        look_up: gives parts by id.
+    """
+    told = {one.found.part.item_id for one in answers if one.by != "vector"}
+    parts = look_up(sorted({id_ for item in told for id_ in wording.parts.get(item, ())}))
+    said: dict[int, list[tuple[int, float, int, Part]]] = {}
+    for part in parts.values():
+        if part.start_s is not None:
+            n_words = len(set(wanted) & set(words(part.text or "")))
+            said.setdefault(part.item_id, []).append((-n_words, part.start_s, part.id, part))
+    best = {item: min(found)[-1] for item, found in said.items()}
+    return [
+        replace(one, found=replace(one.found, part=best[one.found.part.item_id]))
+        if one.found.part.item_id in best
+        else one
+        for one in answers
     ]
 
 

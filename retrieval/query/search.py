@@ -20,7 +20,15 @@ from retrieval.media import Loader
 from retrieval.query.calibrate import MIN_PARTS, Calibrator
 from retrieval.query.expression import stored_ids, terms
 from retrieval.query.generation import Generation
-from retrieval.query.hybrid import WINDOW, Answer, Wording, join, read_wording, words_of
+from retrieval.query.hybrid import (
+    WINDOW,
+    Answer,
+    Wording,
+    at_the_words,
+    join,
+    read_wording,
+    words_of,
+)
 from retrieval.query.legwork import Legwork
 from retrieval.query.nearest import Nearest, Wanted
 from retrieval.query.plan import LoadWide, encode_ahead, expression_of, plan_query
@@ -167,7 +175,15 @@ class _Begun:
         if self.wording:
             look_up = partial(self.legwork.best_of, wording=self.wording)
             found = join(found, wording=self.wording, look_up=look_up)
-        return _Ranked(found[query.offset : query.offset + query.k], self.legwork)
+        page = found[query.offset : query.offset + query.k]
+        if self.wording:
+            page = at_the_words(
+                page,
+                wording=self.wording,
+                wanted=words_of(expression_of(query)),
+                look_up=self.legwork.reader.parts,
+            )
+        return _Ranked(page, self.legwork)
 
 
 @dataclass(frozen=True, slots=True)

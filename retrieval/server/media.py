@@ -197,7 +197,7 @@ def _lead_of_row(record: FileRecord) -> str | None:
         row = find_file(Path(record.path))
     except (UsageError, BadMediaError) as error:
         raise RequestError("its row is gone", code="gone", status=410) from error
-    if row.row != record.caption_stamp:
+    if row.row != record.caption_stamp.partition("+")[0]:
         raise _changed("its row, or a file of it, was written to")
     return next((path for path in row.row_paths if os.path.isfile(path)), None)
 

@@ -111,7 +111,7 @@ def test_a_refusal_survives_the_wire():
 def test_any_file_name_survives_the_wire(raw):
     path = raw.decode("utf-8", "surrogateescape")
     job = Found(path, 1, -1, 2, 3, path, 4, 5)
-    assert unpack_job(read_header(reader(pack_job(job)))) == job
+    assert unpack_job(read_header(reader(pack_job(job)))) == (job, True)
 
 
 @given(st.data())
