@@ -84,10 +84,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("threads", 0, "threads of the encoder; 0: one per core", 0, 256),
     Setting("decode_timeout_s", 30.0, "a file that takes longer is skipped", 0.1, 3600),
     Setting("decode_memory_mb", 2048, "a decoder that wants more is stopped", 128, 1 << 20),
-    Setting("keep_queries", 1, "0: keep no directions of text searches to tune indexes", 0, 1),
+    Setting("speech", "", "who writes down what is said: pocketsphinx, or whisper:FOLDER"),
+    Setting("speech_s", 120.0, "seconds that may take for one file", 1, 86_400),
     Setting("token", "", "secret that every request to `crossfind serve` must carry"),
     Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
-    Setting("network_store", 0, "1: also write to a store on NFS or SMB, at your own risk", 0, 1),
 )
 
 
@@ -172,14 +172,14 @@ class Settings:
         return int(self._get("decode_memory_mb")) << 20
 
     @property
-    def keep_queries(self) -> bool:
-        """Whether directions of text searches are kept to tune indexes with."""
-        return bool(self._get("keep_queries"))
+    def speech(self) -> str:
+        """Name of the engine that writes down what is said, or empty."""
+        return str(self._get("speech"))
 
     @property
-    def network_store(self) -> bool:
-        """Whether a store on a network file system may be written to."""
-        return bool(self._get("network_store"))
+    def speech_s(self) -> float:
+        """Seconds it may take for one file."""
+        return float(self._get("speech_s"))
 
     @property
     def token(self) -> str:

@@ -144,6 +144,7 @@ class Engine:
                 loader=loader,
                 commit_s=self._settings.commit_s,
                 prune=prune,
+                listens=bool(self._settings.speech),
                 on_progress=on_progress,
                 stop=stop,
             )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
 from retrieval.add import FileLoader
-from retrieval.asked import Asked
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
 from retrieval.config import Settings
@@ -17,11 +18,15 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.micro_batch import MicroBatchEncoder
 from retrieval.engine_open import open_own_encoder, remote_of
 from retrieval.engine_warm import warm
+from retrieval.errors import BackendMissingError
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
+from retrieval.media.speech import check_engine
 from retrieval.query.generation import Generation, follow, open_generation
 from retrieval.store import Store
 from retrieval.types import Loaded, MediaSpec
+
+_log = logging.getLogger(__name__)
 
 # Decoded files that may wait while a batch is encoded: two batches of pictures.
 _LOOK_AHEAD = 128
@@ -63,8 +68,8 @@ class Serving:
 
     @cached_property
     def loader(self) -> Loader:
-        """The loader of query files, with one worker."""
-        return self.new_loader(1)
+        """The loader of query files, with one worker; it does not listen to what is said."""
+        return self.new_loader(1, spec=self.encoder.media)
 
     def load_wide(self, path: Path) -> Loaded:
         """Load a query file in more detail than the model sees, to cut a part out of it."""
@@ -72,11 +77,12 @@ class Serving:
             return loader.load(find_file(path))
 
     def new_loader(self, n_workers: int, *, spec: MediaSpec | None = None) -> Loader:
-        """Make a loader of the model's media, or of another spec."""
+        """Make a loader of the model's media with what is said in them, or of another spec."""
+        wanted = spec or self._listening(self.encoder.media)
         return Loader(
-            spec=spec or self.encoder.media,
+            spec=wanted,
             n_workers=n_workers,
-            timeout_s=self._settings.decode_timeout_s,
+            timeout_s=self._settings.decode_timeout_s + (wanted.speech_s if wanted.speech else 0),
             memory_bytes=self._settings.decode_memory_bytes,
             look_ahead=_LOOK_AHEAD,
         )
@@ -93,6 +99,15 @@ class Serving:
 
         with RayLoader(on, encoder=self.encoder, settings=self._settings) as cluster:
             yield cluster, EncodedElsewhere(self.encoder)
+
+    def _listening(self, spec: MediaSpec) -> MediaSpec:
+        """Have the loader listen where the settings name an engine that is there."""
+        try:
+            check_engine(self._settings.speech)
+        except BackendMissingError as error:
+            _log.warning("%s; sounds are added without what is said in them", error)
+            return spec
+        return replace(spec, speech=self._settings.speech, speech_s=self._settings.speech_s)
 
     def model_name(self) -> str:
         """Read the name of the store's model, or of the one its first vectors will be of."""
@@ -141,11 +156,6 @@ class Serving:
     def _serve(self, generation: Generation, *, reader: Reader) -> None:
         """Change the generation, and let the model go where a migration has replaced it."""
         self.generation = generation
-        asked = Asked(self._store.derived)
-        if self._settings.keep_queries:
-            generation.asked = asked
-        else:
-            asked.forget()
         serving = {(space.id, space.fingerprint) for space in reader.spaces()}
         held = self.__dict__.get("encoder")
         if held and serving and not serving & {(s.id, s.fingerprint) for s in held.spaces}:
