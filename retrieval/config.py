@@ -87,7 +87,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("speech", "", "who writes down what is said: pocketsphinx, or whisper:FOLDER"),
     Setting("speech_s", 120.0, "seconds that may take for one file", 1, 86_400),
     Setting("token", "", "secret that every request to `crossfind serve` must carry"),
+    Setting("keep_queries", 1, "0: keep no directions of text searches to tune indexes", 0, 1),
     Setting("commit_s", 10.0, "work lost at most when the process is killed", 0, 600),
+    Setting("network_store", 0, "1: also write to a store on NFS or SMB, at your own risk", 0, 1),
 )
 
 
@@ -180,6 +182,16 @@ class Settings:
     def speech_s(self) -> float:
         """Seconds it may take for one file."""
         return float(self._get("speech_s"))
+
+    @property
+    def network_store(self) -> bool:
+        """Whether a store on a network file system may be written to."""
+        return bool(self._get("network_store"))
+
+    @property
+    def keep_queries(self) -> bool:
+        """Whether directions of text searches are kept to tune indexes with."""
+        return bool(self._get("keep_queries"))
 
     @property
     def token(self) -> str:

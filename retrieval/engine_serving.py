@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import RLock
 
 from retrieval.add import FileLoader
+from retrieval.asked import Asked
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
 from retrieval.config import Settings
@@ -156,6 +157,11 @@ class Serving:
     def _serve(self, generation: Generation, *, reader: Reader) -> None:
         """Change the generation, and let the model go where a migration has replaced it."""
         self.generation = generation
+        asked = Asked(self._store.derived)
+        if self._settings.keep_queries:
+            generation.asked = asked
+        else:
+            asked.forget()
         serving = {(space.id, space.fingerprint) for space in reader.spaces()}
         held = self.__dict__.get("encoder")
         if held and serving and not serving & {(s.id, s.fingerprint) for s in held.spaces}:
