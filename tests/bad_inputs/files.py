@@ -156,8 +156,12 @@ def _flac(seconds: int) -> Make:
 
 
 def _video(path: Path, seed: int, **options: object) -> Path:
-    colours = random.Random(seed).sample(["red", "lime", "blue", "white", "black", "yellow"], 3)
-    return mf.video(path, scenes=tuple(colours), scene_s=0.6, **options)  # type: ignore[arg-type]
+    return mf.video(path, scenes=_colours(seed), scene_s=0.6, **options)  # type: ignore[arg-type]
+
+
+def _colours(seed: int) -> tuple[str, str, str]:
+    rng = random.Random(seed)
+    return tuple(f"#{rng.randrange(1 << 24):06x}" for _ in range(3))  # type: ignore[return-value]
 
 
 def _cover_only(path: Path, seed: int) -> None:
@@ -184,8 +188,8 @@ def _no_frames(path: Path, seed: int) -> None:
 def _changing(path: Path, seed: int) -> None:
     sizes = ((64, 48), (128, 96), (48, 64))
     parts = [
-        mf.video(path.with_name(f"part{n}-{seed}.ts"), scenes=("red",), size=size, gop=5)
-        for n, size in enumerate(sizes)
+        mf.video(path.with_name(f"part{n}-{seed}.ts"), scenes=(colour,), size=size, gop=5)
+        for n, (size, colour) in enumerate(zip(sizes, _colours(seed), strict=True))
     ]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     for part in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ class Outcome:
         clean_s, dirty_s: how long the two runs took.
         waited_s: of `dirty_s`, what the files that hang cost all workers together.
         rate_share: files a second with bad ones, over those without, timeouts apart.
+        clean_cpu_s, dirty_cpu_s: CPU time of all their processes.
+        cpu_share: files a second of CPU, with bad ones over without; for a machine that is busy.
         wrong: what is not as it should be, the first twenty.
     """
 
@@ -43,6 +46,9 @@ class Outcome:
     dirty_s: float
     waited_s: float
     rate_share: float
+    clean_cpu_s: float
+    dirty_cpu_s: float
+    cpu_share: float
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -63,10 +69,10 @@ def run(folder: Path, *, n_files: int, seed: int, timeout_s: float, workers: int
         workers: decode processes.
     """
     good = _write_good(folder / "media", n=n_files - n_files // 10, seed=seed)
-    clean_s, done = _build(folder, "clean", timeout_s=timeout_s, workers=workers)
+    clean_s, clean_cpu_s, done = _build(folder, "clean", timeout_s=timeout_s, workers=workers)
     assert done.code == 0, done.err
     bad = _write_bad(folder / "media", n=n_files // 10, seed=seed)
-    dirty_s, done = _build(folder, "dirty", timeout_s=timeout_s, workers=workers)
+    dirty_s, dirty_cpu_s, done = _build(folder, "dirty", timeout_s=timeout_s, workers=workers)
     n_hanging = sum(kind.name == "hang-.png" for kind in bad.values())
     waited_s = n_hanging * timeout_s / workers
     before, after = (vectors_by_path(folder / name / ".crossfind") for name in ("clean", "dirty"))
@@ -78,7 +84,9 @@ def run(folder: Path, *, n_files: int, seed: int, timeout_s: float, workers: int
     return Outcome(
         n_good=len(good), n_bad=len(bad), n_identical=len(same), n_listed=listed,
         exit_code=done.code, clean_s=round(clean_s, 1), dirty_s=round(dirty_s, 1),
-        waited_s=waited_s, rate_share=round(rate / (len(good) / clean_s), 3), wrong=wrong[:20],
+        waited_s=waited_s, rate_share=round(rate / (len(good) / clean_s), 3),
+        clean_cpu_s=round(clean_cpu_s, 1), dirty_cpu_s=round(dirty_cpu_s, 1),
+        cpu_share=round(n_files / dirty_cpu_s / (len(good) / clean_cpu_s), 3), wrong=wrong[:20],
     )  # fmt: skip
 
 
@@ -123,15 +131,22 @@ def _write_bad(media: Path, *, n: int, seed: int) -> dict[str, Bad]:
     }
 
 
-def _build(folder: Path, name: str, *, timeout_s: float, workers: int) -> tuple[float, Done]:
+def _build(folder: Path, name: str, *, timeout_s: float, workers: int) -> tuple[float, float, Done]:
+    """Build a store; give the seconds by the clock and of CPU."""
     (folder / name).mkdir()
-    started_s = time.monotonic()
+    started_s, cpu_s = time.monotonic(), _cpu_s()
     done = crossfind_process(
         "index", "build", folder / "media", "--model", "fake", "--workers", str(workers),
         "--decode-timeout", str(timeout_s), cwd=folder / name, timeout_s=7200,
         CROSSFIND_TEST_DECODER="1", CROSSFIND_DECODE_MEMORY_MB="1024",
     )  # fmt: skip
-    return time.monotonic() - started_s, done
+    return time.monotonic() - started_s, _cpu_s() - cpu_s, done
+
+
+def _cpu_s() -> float:
+    """Tell the CPU time of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _listed(root: Path, bad: dict[str, Bad], *, indexed: set[str], wrong: list[str]) -> int:

@@ -9,7 +9,7 @@ from retrieval.engine import Engine
 
 
 def vectors_by_path(store: Path) -> dict[str, bytes]:
-    """Map each item's path to the bytes of its vectors, in order of their ids."""
+    """Map each path of an item to the bytes of its vectors, in order of their ids."""
     found: dict[str, bytes] = {}
     with Engine.open(store) as engine, engine._catalog.reading() as reader:
         for entry in reader.segments():
@@ -19,6 +19,7 @@ def vectors_by_path(store: Path) -> dict[str, bytes]:
             items = reader.items({part.item_id for part in parts.values()})
             for row, part_id in enumerate(segment.ids.tolist()):
                 if part_id in parts:
-                    path = items[parts[part_id].item_id].path
-                    found[path] = found.get(path, b"") + vectors[row].tobytes()
+                    item = items[parts[part_id].item_id]
+                    for path in (item.path, *item.copies):
+                        found[path] = found.get(path, b"") + vectors[row].tobytes()
     return found
