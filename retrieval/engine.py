@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,7 @@ from retrieval.encoders.registry import canonical_name
 from retrieval.engine_migrate import drop_old, kept_model, run_migration
 from retrieval.engine_open import encode_bank, locate, open_catalog, other_model, remote_of
 from retrieval.engine_serving import Serving
+from retrieval.engine_verify import run_verification
 from retrieval.errors import CrossfindError, ModelError
 from retrieval.garbage import collect_garbage
 from retrieval.migrate import MigrateReport, OnParts
@@ -30,7 +32,7 @@ from retrieval.remove import remove, resolve_item
 from retrieval.status import Status, read_status
 from retrieval.store import Store
 from retrieval.types import Expression, Failure, Hit, Item, Query
-from retrieval.verify import VerifyReport, verify
+from retrieval.verify import VerifyReport
 
 
 class Engine:
@@ -267,12 +269,19 @@ class Engine:
         with self._catalog.reading() as reader:
             return reader.failures()
 
-    def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Check every file and row of the store; see `retrieval.verify.verify`."""
-        if not repair:
-            return verify(catalog=self._catalog, store=self.store)
-        with self.store.lock():
-            return verify(catalog=self._catalog, store=self.store, repair=True)
+    def verify(self, *, repair: bool = False, n_sample: int = 32) -> VerifyReport:
+        """Check every file and row of the store; see `retrieval.verify.verify`.
+
+        Args:
+            repair: see there.
+            n_sample: parts of each modality that are encoded again from their sources, to see that
+                vectors belong to their ids; 0 for none.
+        """
+        with self.store.lock() if repair else nullcontext():
+            return run_verification(
+                catalog=self._catalog, store=self.store, serving=self.serving,
+                repair=repair, n_sample=n_sample,
+            )  # fmt: skip
 
     def backup(self, archive: str | os.PathLike[str]) -> BackupReport:
         """Save the store in one file while it is used; see `retrieval.backup.backup`."""

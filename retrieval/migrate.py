@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -25,10 +23,11 @@ from retrieval.catalog.spaces import resting_name
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import BadMediaError, DamagedError, ModelError, StoppedError, StorageError
-from retrieval.media import Found, Loader, find_file
+from retrieval.media import Found, Loader
 from retrieval.migrate_batch import Filler
+from retrieval.sources import find_sources, match_pieces, media_parts
 from retrieval.store import Store
-from retrieval.types import Failure, Loaded, LoadedPart, Modality, Outcome, Part, Space
+from retrieval.types import Failure, Modality, Outcome, Part, Space
 
 _MIN_FREE_BYTES = 64 << 20
 _PART_MODALITIES: tuple[Modality, ...] = ("image", "audio", "text")
@@ -179,8 +178,8 @@ class _Run:
 
     def take_media(self, catalog: Catalog, missing: Ids, *, loader: Loader) -> None:
         """Load and encode the files that pictures and sounds came from."""
-        wanted = _media_parts(catalog, missing)
-        jobs = _jobs(catalog, sorted(wanted), failures=self.failures)
+        wanted = media_parts(catalog, missing.tolist())
+        jobs = find_sources(catalog, sorted(wanted), failures=self.failures)
         owners: dict[str, int] = {}
 
         def found() -> Iterator[Found]:
@@ -201,7 +200,7 @@ class _Run:
         if isinstance(outcome, Failure):
             self.failures.append(outcome)
             return
-        matched = _match(outcome, parts) if outcome.content_hash == expected else {}
+        matched = match_pieces(outcome, parts) if outcome.content_hash == expected else {}
         if len(matched) < len(parts):
             reason = (
                 f"{path}: it is not what was added any more; add it again first with: "
@@ -284,57 +283,10 @@ def _filled_ids(space: Space, *, catalog: Catalog, store: Store) -> Ids:
     for entry in entries:
         try:
             ids.append(open_segment(store.segments / entry.info.name, sha256=entry.info.sha256).ids)
-        except (DamagedError, FileNotFoundError):
+        except DamagedError:
             with catalog.writing() as writer:
                 writer.retire_segments([entry.info.name], writer.generation())
     return np.unique(np.concatenate(ids))
-
-
-def _media_parts(catalog: Catalog, missing: Ids) -> dict[int, list[Part]]:
-    """Group the missing pictures and sounds by their items."""
-    wanted: dict[int, list[Part]] = defaultdict(list)
-    for chunk in chunks(missing.tolist()):
-        with catalog.reading() as reader:
-            for part in reader.parts(chunk).values():
-                if part.modality != "text":
-                    wanted[part.item_id].append(part)
-    return dict(wanted)
-
-
-def _jobs(
-    catalog: Catalog, item_ids: Sequence[int], *, failures: list[Failure]
-) -> Iterator[tuple[int, str, Found]]:
-    """Find a file for each item: the first of its paths that is still there."""
-    for item_id in item_ids:
-        with catalog.reading() as reader:
-            paths = sorted(reader.item_files(item_id))
-            files = reader.known_files(paths)
-        there = next((path for path in paths if Path(path).is_file()), None)
-        if there is None:
-            path = paths[0] if paths else f"(no file of item {item_id})"
-            failures.append(Failure(path, "path_missing", f"{path}: the file is gone"))
-            continue
-        try:
-            yield item_id, files[there].content_hash or "", find_file(Path(there))
-        except BadMediaError as error:
-            failures.append(Failure(there, error.code, str(error)))
-
-
-def _match(loaded: Loaded, parts: Sequence[Part]) -> dict[int, LoadedPart]:
-    """Find the loaded piece of each part: same modality, same place in time, same order."""
-    waiting: dict[tuple[str, float, float], list[LoadedPart]] = defaultdict(list)
-    for piece in loaded.parts:
-        waiting[_place(piece)].append(piece)
-    matched: dict[int, LoadedPart] = {}
-    for part in sorted(parts, key=lambda part: part.id):
-        pieces = waiting.get(_place(part))
-        if pieces:
-            matched[part.id] = pieces.pop(0)
-    return matched
-
-
-def _place(part: Part | LoadedPart) -> tuple[str, float, float]:
-    return part.modality, round(part.start_s or 0.0, 3), round(part.end_s or 0.0, 3)
 
 
 def _part_ids(catalog: Catalog, modalities: Sequence[Modality]) -> Ids:

@@ -9,6 +9,7 @@ from retrieval.catalog.read import Reader
 from retrieval.query.generation import Generation
 from retrieval.store import Store
 from retrieval.types import MODALITIES
+from retrieval.verify_record import Verified, last_verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Status:
         n_parts: vectors' owners.
         n_segments, segments_bytes: files of vectors.
         spaces: one entry each.
+        verified: the last verification; None where there was none.
     """
 
     store: str
@@ -63,6 +65,7 @@ class Status:
     n_segments: int
     segments_bytes: int
     spaces: tuple[SpaceStatus, ...]
+    verified: Verified | None = None
 
 
 def read_status(store: Store, *, reader: Reader, generation: Generation) -> Status:
@@ -100,4 +103,5 @@ def read_status(store: Store, *, reader: Reader, generation: Generation) -> Stat
         n_segments=len(snapshot.segments),
         segments_bytes=sum(s.info.size_bytes for s in snapshot.segments),
         spaces=tuple(spaces),
+        verified=last_verified(store),
     )

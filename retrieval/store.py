@@ -51,6 +51,11 @@ class Store:
         """The only folder with partial files."""
         return self.root / "tmp"
 
+    @property
+    def verified(self) -> Path:
+        """What the last verification found; see `retrieval.verify_record`."""
+        return self.root / "VERIFIED"
+
     def lock(self) -> WriterLock:
         """Return the lock of the one writer, to be used in a `with` statement.
 

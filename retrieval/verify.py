@@ -23,7 +23,7 @@ class Finding:
 
     Attributes:
         code: `segment_damaged`, `segment_missing`, `index_damaged`, `row_damaged`,
-            `catalog_damaged`, `vector_missing` or `vector_unknown`.
+            `catalog_damaged`, `vector_missing`, `vector_unknown` or `vector_misplaced`.
         where: file, row or database.
         detail: one line for people, with what to do.
         repaired: True when it has been mended.
@@ -37,12 +37,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a verification looked at and found."""
+    """What a verification looked at and found.
+
+    Attributes:
+        n_segments, n_index_files, n_rows: compared with their checksums.
+        findings: what is not as it was written.
+        n_encoded: vectors compared with ones encoded again.
+        n_unknown: vectors that were to be, and whose source is gone, changed or cut otherwise.
+        unencoded: why no vector was encoded again; empty where some were, or none was to be.
+    """
 
     n_segments: int
     n_index_files: int
     n_rows: int
     findings: tuple[Finding, ...]
+    n_encoded: int = 0
+    n_unknown: int = 0
+    unencoded: str = ""
 
 
 def verify(*, catalog: Catalog, store: Store, repair: bool = False) -> VerifyReport:
@@ -89,13 +100,13 @@ _ROW_ADVICE = f"the row is not what was written; {_CATALOG_ADVICE}"
 
 def _check_segment(entry: SegmentEntry, store: Store) -> Finding | None:
     path = store.segments / entry.info.name
-    try:
-        open_segment(path, sha256=entry.info.sha256)
-    except FileNotFoundError:
+    if not path.exists():
         advice = (
             "the file is gone; its files are encoded again by 'crossfind index verify --repair'"
         )
         return Finding("segment_missing", entry.info.name, advice)
+    try:
+        open_segment(path, sha256=entry.info.sha256)
     except DamagedError as error:
         try:
             blocks = ", ".join(str(b) for b in check_segment(path, sha256=entry.info.sha256))

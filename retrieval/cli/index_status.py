@@ -10,6 +10,7 @@ from retrieval.cli.output import escape, print_json, print_table, say
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 from retrieval.status import SpaceStatus
+from retrieval.verify_record import Verified
 
 
 @click.command()
@@ -37,6 +38,7 @@ def command(store: str | None, as_json: bool) -> None:
             "parts": status.n_parts,
             "segments": f"{status.n_segments} ({status.segments_bytes / 1e6:.1f} MB)",
             "generation": status.generation,
+            "verified": _describe_verified(status.verified),
             **{f"space {space.id}": _describe(space) for space in status.spaces},
             **{
                 f"recall of {space.id}, {one.queries} to {one.items}": _describe_recall(one)
@@ -45,6 +47,15 @@ def command(store: str | None, as_json: bool) -> None:
             },
         }
     )
+
+
+def _describe_verified(one: Verified | None) -> str:
+    if one is None:
+        return "never; see: crossfind index verify"
+    what = f"{one.n_rows} rows, {one.n_segments} segments, {one.n_encoded} vectors encoded again"
+    repaired = f", {one.n_repaired} repaired" if one.n_repaired else ""
+    found = f"{one.n_findings} damaged{repaired}" if one.n_findings else "nothing damaged"
+    return f"{one.at.replace('+00:00', ' UTC')}, generation {one.generation}: {found} ({what})"
 
 
 def _describe_recall(one: Measured) -> str:

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 
 from index import quantize
 from index.storage import PUBLISH_FAILPOINTS
-from retrieval.build import Wishes
+from retrieval.build_wishes import Wishes
 from retrieval.encoders.fake import FakeEncoder
 from retrieval.engine import Engine
 from tests.faults.forks import in_fork

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.add import Progress
-from retrieval.build import Wishes
+from retrieval.build_wishes import Wishes
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 from tests.faults.forks import in_fork

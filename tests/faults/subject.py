@@ -22,8 +22,8 @@ from typing import Any
 from unittest import mock
 
 import retrieval.add_batch
-import retrieval.build
-from retrieval.build import Wishes
+import retrieval.build_wishes
+from retrieval.build_wishes import Wishes
 from retrieval.engine import Engine
 from retrieval.engine_serving import Serving
 from retrieval.errors import BadMediaError, CrossfindError, NotFoundError
@@ -114,7 +114,7 @@ def prepare(media: Path) -> None:
 @contextmanager
 def in_process() -> Iterator[None]:
     """Patch the engine: decoders in this process, and a faiss file however small the store."""
-    choose = retrieval.build.choose
+    choose = retrieval.build_wishes.choose
 
     def flat(*args: Any, **options: Any) -> Any:
         return replace(choose(*args, **options), kind="flat", parameters={})
@@ -124,7 +124,7 @@ def in_process() -> Iterator[None]:
 
     with (
         mock.patch.object(Serving, "new_loader", loader),
-        mock.patch.object(retrieval.build, "choose", flat),
+        mock.patch.object(retrieval.build_wishes, "choose", flat),
     ):
         yield
 
