@@ -16,7 +16,7 @@ import pytest
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 from retrieval.errors import BadMediaError, UsageError
-from retrieval.media import Loader, find_file
+from retrieval.media import Found, Loader, find_file
 from retrieval.media.child import Child
 from retrieval.media.speech import Word, check_engine, phrases
 from retrieval.types import Loaded, MediaSpec
@@ -37,7 +37,8 @@ def say(path: Path, text: str, *, quiet_s: float = 0.0) -> Path:
         samples = np.frombuffer(voice.readframes(voice.getnframes()), "<i2") / 32768
     spoken.unlink()
     whole = np.concatenate([np.zeros(round(quiet_s * RATE_HZ)), samples])[:, None]
-    return media_files.wav(path, samples=whole.astype(np.float32), rate_hz=RATE_HZ)
+    media_files.wav(path, samples=whole.astype(np.float32), rate_hz=RATE_HZ)
+    return path
 
 
 def engine_in(folder: Path, **flags: str | float) -> Engine:
@@ -112,7 +113,7 @@ def test_a_child_that_dies_of_listening_is_asked_again_without(
     sound = media_files.wav(tmp_path / "a.wav")
     ask = Child._ask
 
-    def die(self, found, *, listens: bool) -> Loaded:
+    def die(self: Child, found: Found, *, listens: bool) -> Loaded:
         if listens:
             raise BadMediaError("it crashed", code="decoder_crashed")
         return ask(self, found, listens=listens)
