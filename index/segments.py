@@ -84,7 +84,7 @@ class _Header:
 
 def write_segment(
     directory: Path,
-    vectors: Vectors,
+    vectors: StoredRows,
     *,
     ids: Ids,
     fingerprint: str,
@@ -96,7 +96,8 @@ def write_segment(
 
     Args:
         directory: where segments live.
-        vectors: float32 [N, D], unit length, finite.
+        vectors: float32 [N, D], unit length, finite; or float16 [N, D], rows of other segments,
+            which are copied bit for bit (with `dtype` float16).
         ids: int64 [N], unique, none negative.
         fingerprint: of the model that made the vectors; ASCII, at most 128 characters.
         tmp: directory for the partial file, on the same file system.
@@ -145,10 +146,12 @@ def _write_file(sink: BinaryIO, header: _Header, body: memoryview) -> None:
     sink.write(running.digest())
 
 
-def _new_header(vectors: Vectors, *, ids: Ids, fingerprint: str, dtype: str) -> _Header:
+def _new_header(vectors: StoredRows, *, ids: Ids, fingerprint: str, dtype: str) -> _Header:
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
         raise InputError("vectors must be a float32 array [N, D]", code="bad_shape")
-    check_vectors(vectors, dim=vectors.shape[1], what="vectors")
+    is_copy = vectors.dtype == np.float16 and dtype == "float16"
+    read = read_rows(vectors) if is_copy else vectors
+    check_vectors(read, dim=vectors.shape[1], what="vectors")
     check_unique(check_ids(ids))
     check_same_length(len(vectors), len(ids))
     if not fingerprint.isascii() or not fingerprint.isprintable() or not fingerprint:
@@ -166,7 +169,7 @@ def _file_name(name: str | None) -> str:
     return name
 
 
-def _body_bytes(vectors: Vectors, *, ids: Ids, header: _Header) -> memoryview:
+def _body_bytes(vectors: StoredRows, *, ids: Ids, header: _Header) -> memoryview:
     stored = vectors.astype(_DTYPES[header.dtype_code])
     padding = b"\0" * (-header.vectors_bytes % 8)
     return memoryview(b"".join([stored.tobytes(), padding, ids.astype("<i8").tobytes()]))

@@ -326,19 +326,23 @@ def _stored(sources: Sequence[Source], ids: Ids, dim: int) -> tuple[Vectors, Ids
 
 
 def _write_merged(space: Space, sources: Sequence[Source], *, store: Store) -> list[SegmentInfo]:
-    """Write the live rows of segments as few new ones, by ascending id."""
+    """Copy the live rows of segments, bit for bit, into few new ones, by ascending id."""
     ids = np.concatenate([np.zeros(0, np.int64), *(s.ids[s.live] for s in sources)])
     order = np.argsort(ids, kind="stable")
+    halves = all(source.block.slice(0, 0).dtype == np.float16 for source in sources)
+    dtype = np.dtype(np.float16 if halves else np.float32)
     written = []
     for start in range(0, len(ids), _SEGMENT_ROWS):
         mine = ids[order[start : start + _SEGMENT_ROWS]]
-        rows = np.empty((len(mine), space.dim), np.float32)
+        rows = np.empty((len(mine), space.dim), dtype)
         for source in sources:
             at = np.flatnonzero(np.isin(source.ids, mine) & source.live)
-            rows[np.searchsorted(mine, source.ids[at])] = read_rows(source.block.take(at))
+            stored = source.block.take(at)
+            rows[np.searchsorted(mine, source.ids[at])] = stored if halves else read_rows(stored)
         written.append(
             write_segment(
-                store.segments, rows, ids=mine, fingerprint=space.fingerprint, tmp=store.tmp
+                store.segments, rows, ids=mine, fingerprint=space.fingerprint, tmp=store.tmp,
+                dtype=dtype.name,
             )
-        )
+        )  # fmt: skip
     return written

@@ -259,3 +259,21 @@ raise SystemExit(2)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert list(folder.glob("*/*")) == []
+
+
+@pytest.mark.parametrize("dim", [2, 8, 64, 512])
+def test_rows_of_another_segment_are_copied_bit_for_bit(tmp_path: Path, dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    vectors = rng.normal(size=(500, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = np.arange(500)
+    info = write_segment(tmp_path, vectors, ids=ids, fingerprint="f", tmp=tmp_path)
+    first = open_segment(tmp_path / info.name, sha256=info.sha256)
+    copied = write_segment(tmp_path, first.rows, ids=ids, fingerprint="f", tmp=tmp_path)
+    again = open_segment(tmp_path / copied.name, sha256=copied.sha256)
+    assert again.rows.tobytes() == first.rows.tobytes()
+    assert copied.sha256 == info.sha256
+    with pytest.raises(InputError):
+        write_segment(
+            tmp_path, first.rows * np.float16("nan"), ids=ids, fingerprint="f", tmp=tmp_path
+        )
