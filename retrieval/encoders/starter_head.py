@@ -84,11 +84,18 @@ class Head:
 
     def __call__(self, feature: Floats) -> Floats:
         """Map features float32 [N, F] to float32 [N, D]."""
-        return np.asarray(times(self.hidden(feature), self._w2) + self._b2, dtype=np.float32)
+        return self.read(self.standardised(feature))
+
+    def read(self, standard: Floats) -> Floats:
+        """Map what `standardised` gave, float32 [N, F], to float32 [N, D]."""
+        return np.asarray(times(self._inner(standard), self._w2) + self._b2, dtype=np.float32)
 
     def hidden(self, feature: Floats) -> Floats:
         """Compute the first layer: features float32 [N, F] to float32 [N, H]."""
-        return gelu(times(self.standardised(feature), self._w1) + self._b1)
+        return self._inner(self.standardised(feature))
+
+    def _inner(self, standard: Floats) -> Floats:
+        return gelu(times(standard, self._w1) + self._b1)
 
     def standardised(self, feature: Floats) -> Floats:
         """Bring features float32 [N, F] to mean 0 and spread 1, as the training pictures have."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.starter_colour import colour_shares
+from retrieval.encoders.starter_colour import COLOURS, colour_shares
 from retrieval.encoders.starter_files import WeightFiles, dequantise, session
 from retrieval.encoders.starter_head import Head, consensus, times, unit
 from retrieval.errors import ModelError
@@ -50,7 +50,8 @@ class ImageTower:
             pictures: uint8 RGB [S, S, 3], S as the manifest says.
 
         Returns:
-            float32 [N, F + 12]: the trunk's features (not negative), then the colour shares.
+            float32 [N, F + 12 + M]: the trunk's features (not negative), the colour shares, and the
+            means and maxima of three earlier stages.
 
         Raises:
             ModelError: a picture has another size (`picture_size`).
@@ -63,42 +64,46 @@ class ImageTower:
                     "`encoder.media` says",
                     code="picture_size",
                 )
-        feature = self._run.run(["feature"], {"image": np.stack(pictures)})[0]
-        seen = np.concatenate([feature, colour_shares(pictures)], axis=1)
+        feature, middle = self._run.run(["feature", "middle"], {"image": np.stack(pictures)})
+        seen = np.concatenate([feature, colour_shares(pictures), middle], axis=1)
         return np.asarray(seen, dtype=np.float32)
 
     def project(self, seen: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Map features and colours into the space.
 
-        Mixes norm(head(f^power, sqrt(colours))) with norm(ConSE + tint * colours' words), where
+        Mixes norm(head(f^power, sqrt(colours), m)) with norm(ConSE + tint * colours' words), where
         ConSE = norm(sum_c p(c) name(c)); the share of the latter grows with the largest p(c),
         from `share_low` at 0 to `share_high` at 1. The head learnt from drawings: the farther the
-        features are from theirs, the more a picture is a photo, and the share rises towards
-        `photo_share`.
+        features are from theirs, the more a picture is a photo: the share rises towards
+        `photo_share`, and the earlier stages fade out.
 
         Args:
-            seen: float32 [N, F + 12], from `features`.
+            seen: float32 [N, F + 12 + M], from `features`.
 
         Returns:
             float32 [N, dim].
         """
-        feature, colours = np.split(np.maximum(seen, 0.0), [self._classes.shape[1]], axis=1)
+        n = self._classes.shape[1]
+        feature, colours, middle = np.split(seen, [n, n + len(COLOURS)], axis=1)
+        feature, colours = np.maximum(feature, 0.0), np.maximum(colours, 0.0)
         logits = (times(feature, self._classes.T) + self._bias) / self._temperature
         named, sure = consensus(logits, names=self._names)
         named = unit(named + self._tint * times(colours, self._colours))
         low, high = self._share
         share = low + (high - low) * sure
-        sent = np.concatenate([feature**self._power, np.sqrt(colours)], axis=1)
-        share += np.maximum(self._photo[0] - share, 0) * self._photo_like(sent)
-        return np.asarray((1.0 - share) * unit(self._head(sent)) + share * named)
+        sent = np.concatenate([feature**self._power, np.sqrt(colours), middle], axis=1)
+        standard = self._head.standardised(sent)
+        photo_like = self._photo_like(np.ascontiguousarray(standard[:, :n]))
+        share += np.maximum(self._photo[0] - share, 0) * photo_like
+        standard[:, n + len(COLOURS) :] *= 1 - photo_like
+        return np.asarray((1.0 - share) * unit(self._head.read(standard)) + share * named)
 
-    def _photo_like(self, sent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _photo_like(self, standard: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """How unlike drawings: sigmoid((mean square of the standardised features - from) / width).
 
         Returns:
             float32 [N, 1], 0 to 1.
         """
         _, start, width = self._photo
-        away = self._head.standardised(sent)[:, : self._classes.shape[1]]
-        square = np.mean(np.ascontiguousarray(away) ** 2, axis=1, keepdims=True)
+        square = np.mean(standard**2, axis=1, keepdims=True)
         return np.asarray(1 / (1 + np.exp((start - square) / width)), dtype=np.float32)

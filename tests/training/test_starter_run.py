@@ -11,7 +11,7 @@ from retrieval.encoders.starter_files import open_weights
 from retrieval.encoders.starter_image import ImageTower
 from retrieval.encoders.starter_text import TextTower
 from retrieval.errors import UsageError
-from retrieval.training.starter import text
+from retrieval.training.starter import efficientnet, render, text
 from retrieval.training.starter.corpus import Sizes
 from retrieval.training.starter.image import HeadPlan
 from retrieval.training.starter.installed import read_sources
@@ -90,12 +90,12 @@ def write_trunk(path):
         def forward(self, image):
             x = image.permute(0, 3, 1, 2).float() / 255
             pooled = torch.nn.functional.avg_pool2d(x, 30).flatten(1)
-            return torch.cat([pooled] * 7, dim=1)[:, :1280]
+            return torch.cat([pooled] * 7, dim=1)[:, :1280], x.amax((2, 3))
 
     torch.onnx.export(
         Grid(), (torch.zeros(2, 240, 240, 3, dtype=torch.uint8),), str(path),
-        input_names=["image"], output_names=["feature"], opset_version=17, dynamo=False,
-        dynamic_axes={"image": {0: "n"}, "feature": {0: "n"}},
+        input_names=["image"], output_names=["feature", "middle"], opset_version=17,
+        dynamic_axes={"image": {0: "n"}, "feature": {0: "n"}, "middle": {0: "n"}}, dynamo=False,
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ PLAN = Plan(
     sizes=Sizes(lemmas=6, glosses=6, spoken=6, captions=400),
     n_text_epochs=60,
     n_words=0,
-    heads=(HeadPlan(80, 16, 3e-3, 32, 0.0, n_prototypes=4, mirrored=True),) * 2,
+    heads=(HeadPlan(80, 16, 3e-3, 32, 0.0, n_prototypes=4),) * 2,
 )
 
 
@@ -180,7 +180,8 @@ def test_the_recipe_makes_weights_that_find_the_drawing_a_word_names(made):
     files = open_weights(root / "out")
     texts, tower = TextTower(files), ImageTower(files, threads=1)
     seen = np.load(next((root / "work").glob("pictures-openclipart-*.npz")))
-    features = np.concatenate([seen["features"][:, 0].astype(np.float32), seen["colours"]], axis=1)
+    parts = [seen[part].astype(np.float32) for part in ("features", "colours", "middle")]
+    features = np.concatenate(parts, axis=1)
     vectors = tower.project(features)
     words = texts.encode([f"a {thing}" for thing in THINGS])
     words /= np.linalg.norm(words, axis=1, keepdims=True)
@@ -240,3 +241,68 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
     path.write_text('classes = "classes"\n')
     with pytest.raises(UsageError, match="missing or unknown"):
         read_sources(path)
+
+
+def write_lite2(path, *, n_classes):
+    """A state dict of chance with the published names and shapes of EfficientNet-Lite2."""
+    from math import ceil
+
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(0)
+    made = {}
+
+    def add(conv, norm, out, into, kernel):
+        made[f"{conv}.weight"] = (
+            torch.randn(out, into, kernel, kernel, generator=generator)
+            * (2 / (into * kernel * kernel)) ** 0.5
+        )
+        for name in ("weight", "running_var"):
+            made[f"{norm}.{name}"] = torch.ones(out)
+        for name in ("bias", "running_mean"):
+            made[f"{norm}.{name}"] = torch.zeros(out)
+
+    add("_conv_stem", "_bn0", 32, 3, 3)
+    number, width = 0, 32
+    widths = (16, 24, 48, 88, 120, 208, 352)
+    for (expand, kernel, _, _, repeats), out in zip(efficientnet._STAGES, widths, strict=True):
+        n = repeats if out in (16, 352) else ceil(1.2 * repeats)
+        for _ in range(n):
+            block, inner = f"_blocks.{number}", width * expand
+            if expand != 1:
+                add(f"{block}._expand_conv", f"{block}._bn0", inner, width, 1)
+            add(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel)
+            add(f"{block}._project_conv", f"{block}._bn2", out, inner, 1)
+            width, number = out, number + 1
+    add("_conv_head", "_bn1", 1280, 352, 1)
+    made["_fc.weight"] = torch.randn(n_classes, 1280, generator=generator)
+    made["_fc.bias"] = torch.zeros(n_classes)
+    save_file(made, path)
+
+
+@pytest.mark.slow
+def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_path, monkeypatch):
+    from safetensors.numpy import save_file
+
+    monkeypatch.setattr(text, "Teacher", FakeTeacher)
+    sources = read_sources(write_world(tmp_path))
+    write_lite2(tmp_path / "lite2.safetensors", n_classes=len(THINGS))
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("audio.onnx", "events.onnx"):
+        (out / name).write_bytes(b"kept")
+    save_file({"mean": np.zeros(2, np.float32)}, out / "audio.safetensors")
+    (out / "starter.json").write_text(json.dumps({"audio": {"share": 0.5}}))
+    figures = run(sources, work=tmp_path / "work", out=out, plan=PLAN)
+    assert (out / "image.onnx").stat().st_size < 6_000_000, "int8"
+    tower = ImageTower(open_weights(out), threads=1)
+    seen = np.load(next((tmp_path / "work").glob("pictures-openclipart-*.npz")))
+    assert seen["features"].shape[1:] == (1280,)
+    assert seen["middle"].shape[1:] == (512,)
+    pixels = render.draw(drawing("disc", "red").encode(), side_px=240)
+    row = np.flatnonzero([k.startswith("openclipart/red/disc") for k in seen["keys"]])[0]
+    found = tower.features([pixels])[0]
+    np.testing.assert_allclose(found[:1280], seen["features"][row], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found[-512:], seen["middle"][row], rtol=2e-3, atol=2e-3)
+    assert set(figures["seconds"]) >= {"image trunk", "text table", "picture features"}

@@ -90,18 +90,37 @@ class OneWord:
         return np.ones((len(texts), 4), np.float32)
 
 
-class NoKinds:
+class AllThings:
+    """Every title is a kind of thing."""
+
     def of(self, _title):
-        return []
+        return ["thing"]
 
 
 def test_many_pictures_of_one_title_are_shown_as_often_as_twelve():
     titles = ["star"] * 120 + ["cat"] * 3
     drawn = pictures.Drawn(
         [Picture(f"noto/{n}", b"", title) for n, title in enumerate(titles)],
-        np.zeros((123, 2, 3), np.float32),
-        np.zeros((123, 12), np.float32),
+        features=np.zeros((123, 3), np.float32),
+        colours=np.zeros((123, 12), np.float32),
+        middle=np.zeros((123, 2), np.float32),
     )
-    pairs = pictures.pairs_of(drawn, table=OneWord(), kinds=NoKinds())
+    pairs = pictures.pairs_of(drawn, table=OneWord(), kinds=AllThings())
     assert isinstance(pairs, image.Pairs)
     np.testing.assert_allclose(pairs.chances[:120].sum() / pairs.chances[120:].sum(), 12 / 3)
+
+
+def test_themes_of_icons_and_titles_without_a_noun_are_shown_less_often():
+    keys = ("openclipart/animals/a.svg", "openclipart/computer/icons/b.svg", "noto/c")
+    drawn = pictures.Drawn(
+        [Picture(key, b"", f"title {key}") for key in keys],
+        features=np.zeros((3, 3), np.float32),
+        colours=np.zeros((3, 12), np.float32),
+        middle=np.zeros((3, 2), np.float32),
+    )
+    things = pictures.pairs_of(drawn, table=OneWord(), kinds=AllThings()).chances
+    np.testing.assert_allclose(things / things[2], [1.5, 0.45, 1.0])
+    kinds = AllThings()
+    kinds.of = lambda title: [] if "noto" in title else ["thing"]
+    other = pictures.pairs_of(drawn, table=OneWord(), kinds=kinds).chances
+    np.testing.assert_allclose(other / other[0], [1.0, 0.3, 0.5 / 1.5])

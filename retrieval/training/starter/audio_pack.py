@@ -64,8 +64,13 @@ def export_trunk(weights_path: Path, *, target: Path) -> None:
 
 
 def quantise_static(
-    source: Path, *, target: Path, mels: npt.NDArray[Any], name: str = "mel"
-) -> None:  # Any: spectrograms are float32, pictures uint8
+    source: Path,
+    *,
+    target: Path,
+    mels: npt.NDArray[Any],  # Any: spectrograms are float32, pictures uint8
+    name: str = "mel",
+    only: Sequence[str] = (),
+) -> None:
     """Bring an ONNX network to int8 weights and uint8 activations, ranges by calibration.
 
     Args:
@@ -73,6 +78,7 @@ def quantise_static(
         target: the int8 file.
         mels: [N, ...], what it usually hears (or sees).
         name: of its input.
+        only: kinds of nodes that become int8, such as `Conv`; none given: all that can.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -100,6 +106,7 @@ def quantise_static(
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        op_types_to_quantize=list(only) or None,
     )
     prepared.unlink()
 

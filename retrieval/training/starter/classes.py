@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval.encoders.starter_head import unit
 from retrieval.training.starter.corpus import Vectors
@@ -13,6 +14,7 @@ from retrieval.training.starter.table import Table
 from retrieval.training.starter.vocabulary import Kinds
 
 _SMALLEST, _LARGEST = 2, 300
+_SHOP = "mercantile establishment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,14 @@ class Classes:
             for offset, rows in sorted(members.items())
             if _SMALLEST <= len(rows) <= _LARGEST
         ]
+
+    def shops(self) -> npt.NDArray[np.bool_]:
+        """Tell which classes are places where things are sold: bool [C].
+
+        A photo of one thing on a shelf has much of `grocery store`, which hides the thing.
+        """
+        above = self.wordnet.meanings(_SHOP)
+        return np.array([bool(self.wordnet.roots(offset) & above) for offset in self.offsets])
 
     def label_space(self, table: Table, *, kind: float = 0.5, centre: float = 0.9) -> Vectors:
         """Make the vectors that ConSE mixes: names and kinds, most of their mean taken off.

@@ -24,6 +24,8 @@ _STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
+# Stages whose means and maxima are kept too: outlines and textures, before they become classes.
+_MIDDLE = (2, 3, 4)
 # variant -> width, depth
 VARIANTS = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
 
@@ -69,7 +71,7 @@ def _conv_bn(
 
 def features(
     images: torch.Tensor, *, weights: dict[str, torch.Tensor], variant: int
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute pooled features.
 
     Args:
@@ -78,8 +80,12 @@ def features(
         variant: 0, 1 or 2.
 
     Returns:
-        float32 [N, 1280].
+        float32 [N, 1280], and of three earlier stages, the latest first, the mean and the largest
+        value of each channel, float32 [N, M] (512 for variant 2).
     """
+    import torch
+
+    middle: list[torch.Tensor] = []
     width, depth = VARIANTS[variant]
     x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0
     x = _conv_bn(x, weights=weights, conv="_conv_stem", norm="_bn0", stride=2)
@@ -108,12 +114,14 @@ def features(
                 raise AssertionError(f"{block} has {x.shape[1]} channels")  # layout, not input
             x = x + skip if repeat else x
             number += 1
+        if stage in _MIDDLE:
+            middle = [x.mean((2, 3)), x.amax((2, 3)), *middle]
     x = _conv_bn(x, weights=weights, conv="_conv_head", norm="_bn1")
-    return x.mean((2, 3))
+    return x.mean((2, 3)), torch.cat(middle, dim=1)
 
 
 def export(weights_path: str | Path, *, variant: int, target: Path, side_px: int) -> None:
-    """Write the trunk as an ONNX file: image uint8 [N, S, S, 3] -> feature float32 [N, 1280].
+    """Write the trunk as an ONNX file: image uint8 [N, S, S, 3] -> `features`, float32.
 
     Args:
         weights_path: safetensors file of the published state dict.
@@ -127,7 +135,7 @@ def export(weights_path: str | Path, *, variant: int, target: Path, side_px: int
     weights = load_file(str(weights_path))
 
     class Trunk(torch.nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return features(image, weights=weights, variant=variant)
 
     torch.onnx.export(
@@ -135,8 +143,8 @@ def export(weights_path: str | Path, *, variant: int, target: Path, side_px: int
         (torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8),),
         str(target),
         input_names=["image"],
-        output_names=["feature"],
-        dynamic_axes={"image": {0: "n"}, "feature": {0: "n"}},
+        output_names=["feature", "middle"],
+        dynamic_axes={"image": {0: "n"}, "feature": {0: "n"}, "middle": {0: "n"}},
         opset_version=17,
         dynamo=False,
     )

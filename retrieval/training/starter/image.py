@@ -41,8 +41,9 @@ class Pairs:
     """Pictures and texts to learn from.
 
     Attributes:
-        features: float32 [N, 2, 1280], of the trunk, as drawn and mirrored.
+        features: float32 [N, 1280], of the trunk.
         colours: float32 [N, 12], shares.
+        middle: float32 [N, M], means and maxima of earlier stages of the trunk.
         texts: float32 [N, 8, 384], vectors of wordings; the first three are of the title.
         tinted: float32 [N, 384], vector of "COLOUR TITLE" with the picture's main colour.
         mistinted: float32 [N, 384], the same with a colour it has not.
@@ -53,6 +54,7 @@ class Pairs:
 
     features: Vectors
     colours: Vectors
+    middle: Vectors
     texts: Vectors
     tinted: Vectors
     mistinted: Vectors
@@ -87,7 +89,6 @@ class HeadPlan:
         hidden, dropout: width of the head's inner layer, and its dropout.
         n_prototypes: classes a step.
         group_weight: how often groups of classes are drawn, beside 1 for a class.
-        mirrored: whether pictures are mirrored at times.
         colour_chance: how often a picture is named with its colour.
         seed: of everything.
     """
@@ -99,7 +100,6 @@ class HeadPlan:
     dropout: float = 0.4
     n_prototypes: int = 400
     group_weight: float = 0.0
-    mirrored: bool = False
     colour_chance: float = 0.12
     seed: int = 0
 
@@ -107,7 +107,7 @@ class HeadPlan:
 # The two heads of the shipped weights: what one lacks, the other may have.
 HEADS = (
     HeadPlan(),
-    HeadPlan(20, 512, 2e-3, 1024, 0.5, n_prototypes=300, group_weight=0.7, mirrored=True),
+    HeadPlan(20, 512, 2e-3, 768, 0.5, n_prototypes=300, group_weight=0.7, seed=1),
 )
 
 
@@ -179,7 +179,7 @@ def prototypes(
 
 
 def train_head(pairs: Pairs, *, classes: Prototypes, plan: HeadPlan) -> TrainedHead:
-    """Train features^0.5 and sqrt(colours) towards their texts with symmetric InfoNCE.
+    """Train features^0.5, sqrt(colours) and the middle towards their texts with symmetric InfoNCE.
 
     Pictures of one title are no negatives of each other; a colour that is named brings the same
     words with a wrong colour as a hard negative; each batch also has prototypes.
@@ -200,19 +200,18 @@ def train_head(pairs: Pairs, *, classes: Prototypes, plan: HeadPlan) -> TrainedH
     torch.manual_seed(plan.seed)
     rng = np.random.default_rng(plan.seed)
     inputs, mean, spread = _standardise(pairs)
-    head = _make_head(inputs.shape[2], plan=plan, n_out=pairs.texts.shape[2])
+    head = _make_head(inputs.shape[1], plan=plan, n_out=pairs.texts.shape[2])
     scale = Scale()
     optimiser = torch.optim.AdamW([*head.parameters(), *scale.parameters()], weight_decay=0.05)
     n_batch = min(plan.batch_size, int((pairs.chances > 0).sum()))
     n_steps = max(1, plan.n_epochs * (len(inputs) // n_batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, n_steps + 1, pct_start=0.1)
     for _ in range(n_steps):
-        view = inputs[:, rng.integers(inputs.shape[1] if plan.mirrored else 1)]
         at = rng.choice(len(inputs), n_batch, replace=False, p=pairs.chances)
         drawn = _draw(classes, plan=plan, rng=rng)
         texts, hard = _words(pairs, at, colour_chance=plan.colour_chance, rng=rng)
         named = (classes.names if rng.random() < 0.6 else classes.kinds)[drawn]
-        seen = np.concatenate([view[at], _stand_ins(classes, drawn, view[at], rng)])
+        seen = np.concatenate([inputs[at], _stand_ins(classes, drawn, inputs[at], rng)])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             made = head(torch.tensor(seen))
         loss = infonce(
@@ -240,15 +239,12 @@ def _draw(
 
 
 def _standardise(pairs: Pairs) -> tuple[Vectors, Vectors, Vectors]:
-    """Inputs of the head [N, 2, F + 12] with mean 0 and spread 1; the colours share one spread."""
-    rooted = np.sqrt(np.maximum(pairs.features, 0))
-    colours = np.sqrt(pairs.colours)
-    mean = np.concatenate([rooted[:, 0].mean(axis=0), colours.mean(axis=0)])
-    wide = np.full(colours.shape[1], colours.std() + 1e-3, np.float32)
-    spread = np.concatenate([rooted[:, 0].std(axis=0) + 1e-3, wide])
-    both = np.repeat(colours[:, None], rooted.shape[1], axis=1)
-    inputs = (np.concatenate([rooted, both], axis=2) - mean) / spread
-    return inputs.astype(np.float32), mean, spread
+    """Inputs of the head [N, F + 12 + M] of mean 0 and spread 1; the colours share one spread."""
+    rooted, colours = np.sqrt(np.maximum(pairs.features, 0)), np.sqrt(pairs.colours)
+    inputs = np.concatenate([rooted, colours, pairs.middle], axis=1)
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0) + np.float32(1e-3)
+    spread[rooted.shape[1] :][: colours.shape[1]] = colours.std() + 1e-3
+    return (inputs - mean) / spread, mean, spread
 
 
 def join_heads(heads: Sequence[TrainedHead], *, pairs: Pairs) -> TrainedHead:
@@ -261,7 +257,7 @@ def join_heads(heads: Sequence[TrainedHead], *, pairs: Pairs) -> TrainedHead:
     Returns:
         One head as wide as all of them.
     """
-    inputs = _standardise(pairs)[0][::20, 0]
+    inputs = _standardise(pairs)[0][::20]
     parts: list[dict[str, Vectors]] = []
     for head in heads:
         t = head.tensors
@@ -309,10 +305,15 @@ def _stand_ins(
     inputs: Vectors,
     rng: np.random.Generator,
 ) -> Vectors:
-    """Prototypes with the colours of some pictures, so that colours say nothing about them."""
-    n_features = classes.inputs.shape[1]
-    lent = inputs[rng.integers(len(inputs), size=len(drawn)), n_features:]
-    return np.concatenate([classes.inputs[drawn], lent], axis=1).astype(np.float32)
+    """Prototypes with the colours of some pictures, so that colours say nothing about them.
+
+    Nothing is known of earlier stages: 0, which is their mean.
+    """
+    first, last = classes.inputs.shape[1], classes.inputs.shape[1] + len(COLOURS)
+    out = np.zeros((len(drawn), inputs.shape[1]), dtype=np.float32)
+    out[:, :first] = classes.inputs[drawn]
+    out[:, first:last] = inputs[rng.integers(len(inputs), size=len(drawn)), first:last]
+    return out
 
 
 def _same(groups: npt.NDArray[np.int64], *, n_hard: int) -> torch.Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval.encoders.starter_colour import COLOURS, colour_shares
 from retrieval.encoders.starter_files import session
@@ -27,8 +29,13 @@ CHANCES = {
     "streamline-freehand-color": 0.6,
     "streamline-ultimate-color": 0.6,
 }
+# Themes of icons, named after programs; and titles without a noun that WordNet knows.
+_ICONS, _ICON_CHANCE = "openclipart/computer/icons/", 0.3
+_OTHER_CHANCE = 0.5
 # Pictures of one title together are shown as often as this many.
 _MOST_OF_A_TITLE = 12
+_SEEN = ("features", "colours", "middle")
+_BATCH = 16
 _FLAGS = "twemoji"  # one set of flags is enough
 
 
@@ -57,13 +64,15 @@ class Drawn:
 
     Attributes:
         pictures: [N].
-        features: float32 [N, 2, 1280], of the trunk, as drawn and mirrored.
+        features: float32 [N, 1280], of the trunk.
         colours: float32 [N, 12], shares.
+        middle: float32 [N, M], of earlier stages of the trunk.
     """
 
     pictures: list[Picture]
     features: Vectors
     colours: Vectors
+    middle: Vectors
 
 
 def list_pictures(sources: PictureSources) -> list[Picture]:
@@ -89,7 +98,7 @@ def part_of(picture: Picture) -> str:
 
 
 def features_of(pictures: Sequence[Picture], *, trunk: Path, work: Path) -> Drawn:
-    """Draw pictures and run the trunk on each and on its mirror image, once.
+    """Draw pictures and run the trunk on each, once.
 
     Args:
         pictures: what to draw.
@@ -104,7 +113,7 @@ def features_of(pictures: Sequence[Picture], *, trunk: Path, work: Path) -> Draw
         by_set.setdefault(picture.key.split("/", 1)[0], []).append(picture)
     network = hashlib.sha256(trunk.read_bytes()).hexdigest()[:8]
     kept: list[Picture] = []
-    features, colours = [], []
+    parts: dict[str, list[Vectors]] = {name: [] for name in _SEEN}
     for name, members in sorted(by_set.items()):
         path = work / f"pictures-{name}-{network}.npz"
         if not path.is_file():
@@ -113,21 +122,26 @@ def features_of(pictures: Sequence[Picture], *, trunk: Path, work: Path) -> Draw
         with np.load(path) as stored:
             here = [n for n, key in enumerate(stored["keys"]) if str(key) in at]
             kept += [at[str(stored["keys"][n])] for n in here]
-            features.append(stored["features"][here].astype(np.float32))
-            colours.append(stored["colours"][here])
-    return Drawn(kept, np.concatenate(features), np.concatenate(colours))
+            for part, found in parts.items():
+                found.append(stored[part][here].astype(np.float32))
+    return Drawn(kept, **{name: np.concatenate(found) for name, found in parts.items()})
 
 
 def _see(pictures: Sequence[Picture], *, trunk: Path, target: Path) -> None:
     """Draw the pictures of one set and write their keys, features and colours."""
     run = session(trunk.read_bytes(), threads=2)
-    keys, features, colours = [], [], []
-    for picture, pixels in draw_all(pictures, side_px=SIDE_PX):
-        both = np.stack([pixels, pixels[:, ::-1]])
-        keys.append(picture.key)
-        features.append(run.run(["feature"], {"image": both})[0].astype(np.float16))
-        colours.append(colour_shares([pixels])[0])
-    np.savez(target, keys=np.array(keys), features=np.stack(features), colours=np.stack(colours))
+    keys: list[str] = []
+    parts: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in _SEEN}
+    drawn = draw_all(pictures, side_px=SIDE_PX)
+    while block := list(islice(drawn, _BATCH)):
+        pixels = [p for _, p in block]
+        feature, middle = run.run(["feature", "middle"], {"image": np.stack(pixels)})
+        keys += [picture.key for picture, _ in block]
+        parts["features"].append(feature.astype(np.float16))
+        parts["colours"].append(colour_shares(pixels))
+        parts["middle"].append(middle.astype(np.float16))
+    whole = {name: np.concatenate(found) for name, found in parts.items()}
+    np.savez(target, keys=np.array(keys), **whole)  # type: ignore[arg-type]  # names are no options
 
 
 def titles_of(pictures: Sequence[Picture]) -> list[str]:
@@ -153,19 +167,23 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
     rng = np.random.default_rng(seed)
     mains = [image.main_colours(c) for c in colours]
     titles = [p.title for p in pictures]
+    known_kinds = [kinds.of(title) for title in titles]
     worded = [
-        image.wordings(p.title, words=p.words, kinds=kinds.of(p.title), rng=rng) for p in pictures
+        image.wordings(p.title, words=p.words, kinds=above, rng=rng)
+        for p, above in zip(pictures, known_kinds, strict=True)
     ]
     flat = table.encode([text for texts in worded for text in texts])
     others = [str(rng.choice([c for c in COLOURS[:11] if c not in m])) for m in mains]
     group_of = {t: n for n, t in enumerate(sorted({vocabulary.plain(t) for t in titles}))}
     groups = np.array([group_of[vocabulary.plain(t)] for t in titles])
-    chances = np.array([CHANCES.get(p.key.split("/", 1)[0], 1.0) for p in pictures])
+    worth = [_chance(p, is_thing=bool(k)) for p, k in zip(pictures, known_kinds, strict=True)]
+    chances = np.array(worth)
     chances *= np.minimum(1.0, _MOST_OF_A_TITLE / np.bincount(groups)[groups])
     first = [f"{m[0]} {t}" if m else t for m, t in zip(mains, titles, strict=True)]
     return image.Pairs(
         features=drawn.features[known],
         colours=colours,
+        middle=drawn.middle[known],
         texts=flat.reshape(len(pictures), image.N_VARIANTS, -1),
         tinted=table.encode(first),
         mistinted=table.encode([f"{c} {t}" for c, t in zip(others, titles, strict=True)]),
@@ -173,3 +191,10 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
         groups=groups,
         chances=chances / chances.sum(),
     )
+
+
+def _chance(picture: Picture, *, is_thing: bool) -> float:
+    """How often a picture is shown, for what its set, its folder and its title are worth."""
+    usual = CHANCES.get(picture.key.split("/", 1)[0], 1.0)
+    icon = _ICON_CHANCE if picture.key.startswith(_ICONS) else 1.0
+    return usual * icon * (1.0 if is_thing else _OTHER_CHANCE)

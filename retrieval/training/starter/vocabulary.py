@@ -155,6 +155,10 @@ class Kinds:
                 todo += self._at[here].parents
         return seen
 
+    def meanings(self, word: str) -> set[int]:
+        """List the offsets of the meanings of a word, in the case WordNet writes it."""
+        return {offset for offset, synset in self._at.items() if word in synset.lemmas}
+
     def names(self, offset: int) -> tuple[str, ...]:
         """The words for a meaning."""
         return self._at[offset].lemmas
