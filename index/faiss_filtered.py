@@ -28,6 +28,9 @@ _GATHERED_ROWS = 16_384
 # Of ef_search, wanted candidates that a walk must keep: at 64 and 10 % it then finds .99, as
 # without filter.
 _OF_THE_WALK = 0.3
+# Of the codes scored again without a filter: tuning left a margin there, and each candidate
+# costs .1 us. At 10 % recall stays 1.00, and a search takes 6 % less.
+_OF_THE_SCORED = 0.8
 _LIKELY = 1.5  # times the candidates that would hold k wanted ones on average
 
 Best = Callable[[Vectors, Ids, int], Neighbors]
@@ -77,7 +80,7 @@ class FaissNominator(Nominator):
         if "ef_search" in self._back.efforts():
             least = max(least, _OF_THE_WALK * self._ef_search / self._share)
         if isinstance(self._back, CodedKind):
-            least = max(least, self._n_scored(k) / self._share)
+            least = max(least, _OF_THE_SCORED * self._n_scored(k) / self._share)
         return int(least) + SPARE
 
     def rows_compared(self, n: int) -> float:

@@ -2,9 +2,10 @@
 
 Each kind of index is tuned to each target with as many texts as a build takes, 250, and judged
 with 500 others. A cell is hit where these find the target less 0.01, or where the tuner said that
-it is out of reach and no point of a fine grid reaches it either. The settings found are raced against the fastest grid point that
-reaches the target on the very queries it is judged with. The same tuner fed with the index's own
-vectors, as peers do, stands beside. One size and seed a run.
+it is out of reach and no point of a fine grid reaches it either. The settings found are raced
+against the fastest grid point that reaches the target on the very queries it is judged with. The
+same tuner fed with the index's own vectors, as peers do, stands beside. One size and seed a run;
+`--vectors REAL.npz` takes real vectors (`benchmarks.real_set`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.measure import Options, Row, race, ratio_row
-from benchmarks.synthetic import SyntheticSet, make_set
+from benchmarks.real_set import given_set
+from benchmarks.synthetic import SyntheticSet
 from index.choose import CODED_LISTS, ROW_LISTS
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
@@ -36,7 +38,7 @@ N_RACED = 64
 
 def run(options: Options) -> list[Row]:
     """Tune, judge and race every kind and target."""
-    data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
+    data, options = given_set(options, n_queries=1_000)
     wanted = options.rest.get("kinds", "hnsw ivf fastscan ivf_fastscan").replace("+", " ").split()
     targets = [float(t) for t in options.rest.get("targets", "").split("+") if t] or TARGETS
     rows = [row for kind in wanted for row in _kind(kind, data, targets=targets, options=options)]

@@ -3,7 +3,8 @@
 Stock plans are swept over a fine grid with texts, and each is raced at its fastest point that
 finds 0.95 of what these texts look for; HNSW32 is what the faiss guide advises. The engine chooses
 by its table, is tuned with other texts, and answers through `Index.search`. One query at a time,
-one thread. `--set cache=DIR` keeps built indexes for the next run, `skip=hnsw` leaves a plan out.
+one thread. `--set cache=DIR` keeps built indexes for the next run, `skip=hnsw` leaves a plan out;
+`--vectors REAL.npz` takes real vectors (`benchmarks.real_set`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Options, Point, Row, race, ratio_row
-from benchmarks.synthetic import make_set
+from benchmarks.real_set import given_set
+from index.base import Index
 from index.choose import choose, make_index
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
@@ -47,7 +49,7 @@ class Stock:
 
 def run(options: Options) -> list[Row]:
     """Sweep the stock plans, tune the engine's, race them."""
-    data = make_set(options.n, dim=options.dim, n_queries=1_000, seed=options.seed)
+    data, options = given_set(options, n_queries=1_000)
     pieces = [(data.pictures, np.arange(options.n), None)]
     half = len(data.text_queries) // 2
     texts, held_out = data.text_queries[:ENOUGH_QUERIES], data.text_queries[half:]
@@ -103,16 +105,15 @@ def run(options: Options) -> list[Row]:
 
 def _ours(
     pictures: Vectors, texts: Vectors, truth: Neighbors, *, options: Options
-) -> tuple[FaissIndex, Tuned]:
+) -> tuple[Index, Tuned]:
     plan = choose(len(pictures), dim=options.dim, recall=TARGET)
     ours = make_index(plan, dim=options.dim)
     ours.add(pictures, ids=np.arange(len(pictures)))
-    assert isinstance(ours, FaissIndex)
     return ours, tune(ours, queries=texts, truth=truth, target=TARGET, k=K)
 
 
-def _name(ours: FaissIndex) -> str:
-    return ours.factory
+def _name(ours: Index) -> str:
+    return ours.factory if isinstance(ours, FaissIndex) else ours.kind
 
 
 def _stock(pictures: Vectors, *, options: Options) -> Iterator[Stock]:
