@@ -4,7 +4,9 @@
 
 The store holds synthetic vectors of pictures, or of all kinds, in the starter model's space; the
 queries are texts drawn from a seed, so that nearly all are new to the cache. Server and load share
-the machine's cores: a real server does better. `--store DIR` keeps the store for the next run.
+the machine's cores: a real server does better. `--store DIR` keeps the store for the next run;
+`--keep` adds the figures as a line to benchmarks/results/server.jsonl, marked void where something
+else was using the cores.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Value, tell
+from benchmarks.report import Value, machine, tell
 from benchmarks.synthetic import make_set
 from retrieval.encoders.registry import open_encoder
 from retrieval.engine import Engine
 from retrieval.exchange.bring import import_export
 
+RESULTS = Path(__file__).parent / "results" / "server.jsonl"
+MAX_LOAD = 1.0
+"""Before the run, over a minute: more is something else at work."""
 _WORDS = [
     "red",
     "blue",
@@ -112,7 +117,9 @@ def main() -> None:
     parser.add_argument("--mix", choices=list(_KINDS), default="pictures")
     parser.add_argument("--only", default=",".join(_RUNS))
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         store = options.store or Path(name, "store")
         if not (store / "FORMAT").exists():
@@ -134,6 +141,11 @@ def main() -> None:
         figures["batching makes it faster by"] = rates[0] / rates[1]  # type: ignore[operator]
         figures["target of that"] = 2.0
     tell("server", figures)
+    if options.keep:
+        about = {**machine(), "load": round(load, 2)}  # before: this run makes its own
+        row = {"benchmark": "server", **figures, "void": load > MAX_LOAD, "machine": about}
+        with RESULTS.open("a", encoding="utf-8") as sink:
+            sink.write(json.dumps(row) + "\n")
 
 
 def make_store(store: Path, *, n: int, seed: int, mix: str = "pictures") -> None:
