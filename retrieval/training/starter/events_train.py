@@ -26,7 +26,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """How the event network learns; the defaults made the shipped one.
+    """How the event network learns; the defaults are those of the card's single run.
 
     Attributes:
         n_steps: optimizer steps.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _CENTRING, _STRENGTH, _MIDDLE = 0.5, 0.8, 0.7
 
 @dataclass(frozen=True, slots=True)
 class SoundPlan:
-    """How much of everything; the defaults are those of the card's figures.
+    """How much of everything; the defaults are those of the card's single run.
 
     Attributes:
         amount: of the sounds that are made.
@@ -185,15 +185,17 @@ def _features(
         path = work / f"heard-{pool.path.stem}.npz"
         if not path.is_file():
             teacher = teacher or EventTeacher(sources.teachers)
-            features, said = [], []
-            for samples in pool.sounds():
-                sound = _floats(samples[: 5 * sounds.SAMPLE_RATE_HZ])
-                features.append(audio_pack.trunk_features(iter([sound]), trunk=trunk)[0])
-                said.append(_pooled(teacher(event_mel(sound, filters=filters)[None]))[0])
-            np.savez(path, features=np.stack(features), events=np.stack(said))
+            features = audio_pack.trunk_features(_starts(pool), trunk=trunk)
+            mels = (event_mel(sound, filters=filters)[None] for sound in _starts(pool))
+            said = np.stack([_pooled(teacher(mel))[0] for mel in mels])
+            np.savez(path, features=features, events=said)
         with np.load(path) as stored:
             parts.append((stored["features"], stored["events"]))
     return np.concatenate([f for f, _ in parts]), np.concatenate([e for _, e in parts])
+
+
+def _starts(pool: Pool) -> Iterator[Vectors]:
+    return (_floats(samples[: 5 * sounds.SAMPLE_RATE_HZ]) for samples in pool.sounds())
 
 
 def _floats(samples: Samples) -> Vectors:
