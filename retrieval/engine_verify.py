@@ -43,7 +43,7 @@ def _with_sample(
         sample = check_sample(
             catalog=catalog,
             encoder=encoder,
-            new_loader=lambda: serving.new_loader(1),
+            new_loader=lambda: serving.new_loader(1, spec=encoder.media),
             lookup=lambda space, ids: generation.spaces[space.id].lookup(ids),
             n_parts=n_sample,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from index import check_segment, open_segment
-from index.storage import hash_file
+from index.storage import hash_file, storing
 from index.types import Ids
 from retrieval.catalog.records import SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
@@ -79,7 +79,7 @@ def verify(*, catalog: Catalog, store: Store, repair: bool = False) -> VerifyRep
         for entry, finding in list(broken.items()):
             lost = np.setdiff1d(parts[entry.space_id], stored[entry.space_id])
             broken[entry] = _retire(entry, finding, lost, catalog=catalog)
-        indexes = [_drop(finding, store) for finding in indexes]
+        indexes = [_drop(finding, store, catalog=catalog) for finding in indexes]
     rows = [Finding("row_damaged", where, _ROW_ADVICE) for where in damaged_rows]
     rows += [
         Finding("catalog_damaged", "catalog", f"{what}; {_CATALOG_ADVICE}")
@@ -175,7 +175,12 @@ def _retire(entry: SegmentEntry, finding: Finding, lost: Ids, *, catalog: Catalo
     )
 
 
-def _drop(finding: Finding, store: Store) -> Finding:
-    (store.derived / finding.where).unlink(missing_ok=True)
-    detail = "deleted; exact search serves until the next 'crossfind index rebuild'"
+def _drop(finding: Finding, store: Store, *, catalog: Catalog) -> Finding:
+    """Take a damaged index out; nothing is lost with it."""
+    with catalog.writing() as writer:
+        writer.touch()
+        writer.forget_derived(finding.where)
+    with storing(f"delete {finding.where}"):
+        (store.derived / finding.where).unlink(missing_ok=True)
+    detail = "deleted; exact search serves until the next 'crossfind index build'"
     return replace(finding, detail=detail, repaired=True)

@@ -98,6 +98,15 @@ class Writer(SpaceWriter):
             .where(DerivedRow.pk.not_in(kept.all()))
         )
 
+    def forget_derived(self, name: str) -> None:
+        """Forget the index of a space whose file of that name is damaged, and those before it.
+
+        One before would bring back what a merge of segments has left out for ever.
+        """
+        of_space = sa.select(DerivedRow.space_pk).where(DerivedRow.name == name)
+        pks = self._connection.execute(of_space).scalars().all()
+        self._connection.execute(sa.delete(DerivedRow).where(DerivedRow.space_pk.in_(pks)))
+
     def touch(self) -> int:
         """Begin a new generation and return its number."""
         return self._advance(Batch())

@@ -10,7 +10,7 @@ import pytest
 from hit_names import names
 from PIL import Image
 
-import retrieval.build
+import retrieval.build_wishes
 from index.types import Plan
 from retrieval.engine import Engine
 from retrieval.errors import (
@@ -33,7 +33,7 @@ def flip_byte(path: Path, position: int = -200) -> None:
 def hnsw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have small stores build an index file, as large ones do."""
     plan = Plan(kind="hnsw", factory="HNSW16", parameters={"m": 16}, reason="for the test")
-    monkeypatch.setattr(retrieval.build, "choose", lambda *_, **__: plan)
+    monkeypatch.setattr(retrieval.build_wishes, "choose", lambda *_, **__: plan)
 
 
 def test_a_store_is_found_from_a_folder_below(
@@ -172,7 +172,7 @@ def test_a_damaged_index_file_is_noticed_and_exact_search_serves(
     engine.add(world)
     expected = engine.search("red", k=9)
     engine.build()
-    (file,) = engine.store.derived.iterdir()
+    (file,) = engine.store.derived.glob("*.faiss")
     flip_byte(file)
     with Engine.open(engine.store.root, settings=settings) as other:
         assert [h.id for h in other.search("red", k=9)] == [h.id for h in expected]

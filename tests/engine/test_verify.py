@@ -11,6 +11,7 @@ from retrieval.config import Settings
 from retrieval.engine import Engine
 from retrieval.errors import ModelError, StorageError
 from tests.faults.plants import planted
+from tests.faults.subject import in_process
 
 
 def codes(engine: Engine, **options: bool | int) -> list[str]:
@@ -68,6 +69,25 @@ def test_a_missing_segment_is_told_as_missing(engine: Engine, world: Path) -> No
     engine.add(world)
     assert codes(engine) == []
     assert len(engine.search("red", k=20)) == 9
+
+
+def test_a_damaged_index_is_dropped_and_the_next_build_makes_it_again(
+    engine: Engine, world: Path
+) -> None:
+    with in_process():  # which plans an index file however small the store
+        engine.add(world)
+        engine.build()
+        expected = engine.search("red", k=20)
+        (path,) = engine.store.derived.glob("*.faiss")
+        path.write_bytes(path.read_bytes()[:-1])
+        assert codes(engine) == codes(engine, repair=True) == ["index_damaged"]
+        assert codes(engine) == []
+        with Engine.open(engine.store.root) as other:
+            assert other.search("red", k=20) == expected
+            assert other.warnings == ()
+            assert [report.kind for report in other.build()] == ["flat"]
+            assert other.search("red", k=20) == expected
+            assert codes(other) == []
 
 
 def test_bytes_are_verified_where_the_model_cannot_be_had(

@@ -185,7 +185,7 @@ def test_the_exact_search_never_opens_an_index_file(
 ) -> None:
     pytest.importorskip("faiss")
     plan = Plan(kind="flat", factory="Flat", reason="a file, however small the store is")
-    monkeypatch.setattr("retrieval.build.choose", lambda *_args, **_options: plan)
+    monkeypatch.setattr("retrieval.build_wishes.choose", lambda *_args, **_options: plan)
     Image.new("RGB", (24, 24), (250, 0, 0)).save(tmp_path / "red.png")
     with Engine.open(tmp_path / "store", create=True, model="fake") as engine:
         engine.add(tmp_path / "red.png")

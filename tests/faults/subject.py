@@ -119,8 +119,10 @@ def in_process() -> Iterator[None]:
     def flat(*args: Any, **options: Any) -> Any:
         return replace(choose(*args, **options), kind="flat", parameters={})
 
-    def loader(serving: Serving, _n_workers: int) -> _Loader:
-        return _Loader(serving.encoder.media)
+    def loader(
+        serving: Serving, _n_workers: int, *, spec: MediaSpec | None = None, **_: Any
+    ) -> _Loader:
+        return _Loader(spec or serving.encoder.media)
 
     with (
         mock.patch.object(Serving, "new_loader", loader),
