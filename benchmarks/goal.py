@@ -1,7 +1,7 @@
 """Measure one of the twelve goals of the index layer: `python -m benchmarks.goal N`.
 
     python -m benchmarks.goal 8 [--seed 7 --n 100000 --dim 512 --rounds 5] [--plot FILE.png]
-    python -m benchmarks.goal 4 --vectors captions.npy --set targets=0.9,0.95
+    python -m benchmarks.goal 4 --vectors REAL.npz --set targets=0.9+0.95
 
 Each goal is `benchmarks/goals/goal_NN.py` with `run(options) -> list[Row]`, `DEFAULTS` (its n and
 dim) and `THREADS` (cores it is pinned to). Data comes from the seed; subject and peer run by turns
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.measure import MAX_LOAD, Options, Point, Row, pin_threads
+from benchmarks.measure import MAX_LOAD, Options, Point, Row, pin_threads, sized
 from benchmarks.report import machine
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "goals.jsonl"
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         vectors=given.vectors,
         rest=dict(pair.split("=", 1) for pair in given.set),
     )
+    if options.vectors:
+        options = sized(options)
     load_before = os.getloadavg()[0]
     started_s = time.perf_counter()
     rows = goal.run(options)
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=int, help="stored vectors; each goal has its own default")
     parser.add_argument("--dim", type=int)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--vectors", default="", help=".npy to use instead of synthetic vectors")
+    parser.add_argument("--vectors", default="", help=".npz of benchmarks.real_set, for 4 and 5")
     parser.add_argument("--set", nargs="*", default=[], help="name=value arguments of one goal")
     parser.add_argument("--plot", type=pathlib.Path, help="recall/QPS picture, .png")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
@@ -87,7 +89,7 @@ def _line(row: Row) -> str:
 
 
 def _record(goal: int, row: Row, options: Options, *, load: float) -> dict[str, object]:
-    data = "a .npy of its owner's" if options.vectors else "synthetic, CLIP-like, modality gap"
+    data = "real pictures and captions" if options.vectors else "synthetic, CLIP-like, modality gap"
     return {
         "goal": goal,
         "name": row.name,

@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -31,7 +31,7 @@ class Options:
         seed: of all data.
         rounds: turns of each system, at least 1.
         min_s: least time of one turn.
-        vectors: path of a .npy of vectors to use instead of the synthetic set, or empty.
+        vectors: path of a .npz from `benchmarks.real_set`, or empty for the synthetic set.
         rest: `name=value` arguments of a single goal.
     """
 
@@ -42,6 +42,13 @@ class Options:
     min_s: float = 0.3
     vectors: str = ""
     rest: Mapping[str, str] = field(default_factory=dict)
+
+
+def sized(options: Options) -> Options:
+    """Give the options the size of the vectors they name."""
+    with np.load(options.vectors) as held:
+        n, dim = held["pictures"].shape
+    return replace(options, n=n, dim=dim)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import argparse
 import csv
 import pathlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -31,30 +30,26 @@ from retrieval.types import MediaSpec
 BATCH = 32
 
 
-def given_set(options: Options, *, n_queries: int) -> tuple[SyntheticSet, Options]:
+def given_set(options: Options, *, n_queries: int) -> SyntheticSet:
     """Read the set that `--vectors` names, or draw the synthetic one.
 
     Args:
         options: of the goal.
         n_queries: texts wanted; fewer where the file has fewer.
-
-    Returns:
-        The set, and the options with its size.
     """
     if not options.vectors:
-        return make_set(options.n, dim=options.dim, n_queries=n_queries, seed=options.seed), options
+        return make_set(options.n, dim=options.dim, n_queries=n_queries, seed=options.seed)
     with np.load(options.vectors) as held:  # plain arrays; pickles are refused by default
         pictures, texts, targets = held["pictures"], held["texts"], held["targets"]
     rng = np.random.default_rng(options.seed)
     drawn = rng.choice(len(texts), min(n_queries, len(texts)), replace=False)
-    made = SyntheticSet(
+    return SyntheticSet(
         pictures=pictures,
         clusters=np.zeros(len(pictures), np.int64),
         picture_queries=pictures[rng.choice(len(pictures), len(drawn))],
         text_queries=np.ascontiguousarray(texts[drawn]),
         targets=targets[drawn],
     )
-    return made, replace(options, n=len(pictures), dim=pictures.shape[1])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -38,7 +38,7 @@ N_RACED = 64
 
 def run(options: Options) -> list[Row]:
     """Tune, judge and race every kind and target."""
-    data, options = given_set(options, n_queries=1_000)
+    data = given_set(options, n_queries=1_000)
     wanted = options.rest.get("kinds", "hnsw ivf fastscan ivf_fastscan").replace("+", " ").split()
     targets = [float(t) for t in options.rest.get("targets", "").split("+") if t] or TARGETS
     rows = [row for kind in wanted for row in _kind(kind, data, targets=targets, options=options)]
@@ -67,15 +67,18 @@ def _kind(
 ) -> Iterator[Row]:
     started_s = time.perf_counter()
     ix = FaissIndex(options.dim, kind=kind, **_parameters(kind, options.n))
+    if 0 < ix.n_least <= options.n < ix.n_enough:  # as `build_index` does
+        ix.train(data.pictures)
     ix.add(data.pictures, ids=np.arange(options.n))
     build_s = time.perf_counter() - started_s
     half = len(data.text_queries) // 2
+    n_tuned = min(half, ENOUGH_QUERIES)
     held_out = data.text_queries[half:]
     truth = exact_answers(_pieces(data), held_out, k=K)
     grid = list(_grid(ix, held_out, truth))
     for target in targets:
-        tuned, tuning_s = _tuned(ix, data.text_queries[:ENOUGH_QUERIES], data, target)
-        own, _ = _tuned(ix, data.pictures[:ENOUGH_QUERIES], data, target)
+        tuned, tuning_s = _tuned(ix, data.text_queries[:n_tuned], data, target)
+        own, _ = _tuned(ix, data.pictures[:n_tuned], data, target)
         found = _recall(ix, held_out, truth, tuned.parameters)
         reachable = max(recall for _, recall in grid) >= target
         cell = f"{kind} {target:g}"

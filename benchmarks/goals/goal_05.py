@@ -49,10 +49,10 @@ class Stock:
 
 def run(options: Options) -> list[Row]:
     """Sweep the stock plans, tune the engine's, race them."""
-    data, options = given_set(options, n_queries=1_000)
+    data = given_set(options, n_queries=1_000)
     pieces = [(data.pictures, np.arange(options.n), None)]
     half = len(data.text_queries) // 2
-    texts, held_out = data.text_queries[:ENOUGH_QUERIES], data.text_queries[half:]
+    texts, held_out = data.text_queries[: min(half, ENOUGH_QUERIES)], data.text_queries[half:]
     truth = exact_answers(pieces, held_out, k=K)
     texts_truth = exact_answers(pieces, texts, k=K)
     ours, tuned = _ours(data.pictures, texts, texts_truth, options=options)
