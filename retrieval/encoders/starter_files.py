@@ -183,7 +183,7 @@ def session(data: bytes, *, threads: int) -> Any:  # onnxruntime ships no types
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except (RuntimeError, ValueError, *_refusals()) as error:
+    except _refusals() as error:
         raise ModelError(
             f"onnxruntime {onnxruntime.__version__} cannot run the starter's model: {error}; "
             "install the version crossfind asks for",
@@ -197,4 +197,4 @@ def _refusals() -> tuple[type[Exception], ...]:
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
              "RuntimeException")  # fmt: skip
-    return tuple(getattr(state, name) for name in names)
+    return (RuntimeError, ValueError, *(getattr(state, name) for name in names))
