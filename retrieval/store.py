@@ -15,6 +15,8 @@ from retrieval.errors import DamagedError, NotFoundError, StorageError, TooNewEr
 
 STORE_NAME = ".crossfind"
 FORMAT_VERSION = 1
+HUBS_KIND = "hubs"
+"""Files in `derived/` that begin so hold what `index tune --hubs` has chosen."""
 BANK_KIND = "bank"
 """Files in `derived/` that begin so hold the vectors of fixed texts; no commit makes them wrong."""
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "restore": ("retrieval.cli.index_restore", "Make a store of a backup."),
     "migrate": ("retrieval.cli.index_migrate", "Change the model while the old one serves."),
     "compact": ("retrieval.cli.index_compact", "Merge what was added, drop what was removed."),
+    "tune": ("retrieval.cli.index_tune", "Choose what searches can gain by, with right answers."),
     "rebuild": ("retrieval.cli.index_rebuild", "Build the index again from its segments."),
 }
 

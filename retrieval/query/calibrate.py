@@ -19,6 +19,7 @@ where it measured better (benchmarks/quality/calibration.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,6 +29,7 @@ from retrieval.catalog.read import Reader
 from retrieval.encoders.base import Encoder
 from retrieval.query.bank import TEXTS
 from retrieval.query.generation import Generation
+from retrieval.query.hub_search import Hubs, measure_hubs, read_alphas, search_corrected
 from retrieval.query.kept import Arrays, Kept
 from retrieval.query.open_space import OpenSpace
 from retrieval.store import BANK_KIND
@@ -59,6 +61,7 @@ class Pair:
         shift: float32 [1, D], taken from a query before it ranks; zero without centring.
         best_z, best_z_spread: median and robust spread of the best z of random queries.
         best_score, best_score_spread: the same of their best scores.
+        hubs: what is taken from the scores of parts that are near to everything; None: nothing.
     """
 
     sample: Vectors
@@ -67,6 +70,7 @@ class Pair:
     best_z_spread: float
     best_score: float
     best_score_spread: float
+    hubs: Hubs | None = None
 
     def moments(self, ranking: Vectors) -> tuple[float, float]:
         """Give mean and spread of a query's scores over the sample.
@@ -74,7 +78,8 @@ class Pair:
         Args:
             ranking: float32 [1, D], what the query ranks by.
         """
-        scores = (self.sample @ ranking[0]).astype(np.float64)
+        taken = 0.0 if self.hubs is None else self.hubs.of_sample
+        scores = (self.sample @ ranking[0] - taken).astype(np.float64)
         return float(scores.mean()), max(float(scores.std()), _MIN_SPREAD)
 
     def evidence(self, z: float) -> float:
@@ -106,16 +111,20 @@ class Calibrator:
         generation: Generation,
         encoder: Encoder,
         centred: frozenset[tuple[str, str]] | None = None,
+        alphas: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
         self._reader = reader
         self._generation = generation
         self._encoder = encoder
         self._centred = CENTRED.get(encoder.name, frozenset()) if centred is None else centred
+        self._alphas = alphas
 
     def pair(self, space: Space, query: Modality, part: Modality) -> Pair | None:
         """Give the distribution of a pair; None where the store holds too little to know it."""
         known = self._generation.pairs
-        key = (space.id, query, part, (query, part) in self._centred)
+        # What a store has chosen stays for a generation; who brings strengths of his own pays.
+        own = None if self._alphas is None else self._alphas.get((query, part), 0.0)
+        key = (space.id, query, part, (query, part) in self._centred, own)
         if key not in known:
             known[key] = self._kept_pair(space, query, part)
         return known[key]
@@ -125,33 +134,42 @@ class Calibrator:
         opened = self._generation.spaces.get(space.id)
         if opened is None or len(self.part_ids(part)) < MIN_PARTS:
             return None
-        ids = self.part_ids(part)
+        ids, alpha = self.part_ids(part), self._alpha(opened, query, part)
         # The vectors alone do not say which of them are of this modality, or count as queries.
         key = (
-            _VERSION, opened.state, query, part, (query, part) in self._centred, TEXTS,
+            _VERSION, opened.state, query, part, (query, part) in self._centred, alpha, TEXTS,
             ids.tobytes(), b"" if query == "text" else self.part_ids(query).tobytes(),
         )  # fmt: skip
         arrays = _kept(opened).get(
-            "calibration", key, lambda: _to_arrays(self._measure(opened, query, part))
+            "calibration", key, lambda: _to_arrays(self._measure(opened, query, part, alpha))
         )
         return _from_arrays(arrays)
 
-    def _measure(self, opened: OpenSpace, query: Modality, part: Modality) -> Pair | None:
+    def _alpha(self, opened: OpenSpace, query: Modality, part: Modality) -> float:
+        """Give the strength of hub correction; between parts of one kind there is none."""
+        alphas = read_alphas(opened.store, opened.space) if self._alphas is None else self._alphas
+        return alphas.get((query, part), 0.0) if query != part else 0.0
+
+    def _measure(
+        self, opened: OpenSpace, query: Modality, part: Modality, alpha: float
+    ) -> Pair | None:
         space = opened.space
         ids = self.part_ids(part)
-        sample = opened.vectors(_spread(ids, _SAMPLE))
+        sample_ids, sample = opened.lookup(_spread(ids, _SAMPLE))
         query_ids, queries = self._queries(opened, query, n_parts=len(ids))
         if len(sample) < MIN_PARTS or len(queries) < MIN_PARTS:
             return None
         shift = np.zeros((1, space.dim), np.float32)
         if (query, part) in self._centred:
             shift = queries.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
-        best = _best_z(opened, queries, query_ids, shift=shift, sample=sample, allowed=ids)
+        ranking, own = _ranking(queries, query_ids, shift=shift)
+        hubs = measure_hubs(opened, ids, bank=ranking, alpha=alpha, sample_ids=sample_ids)
+        best = _best_z(opened, ranking, own, sample=sample, hubs=hubs, allowed=ids)
         if not len(best):
             return None
         (z, z_spread), (score, score_spread) = (_robust(column) for column in best.T)
         return Pair(
-            sample, shift, z, max(z_spread, 0.05), score, max(score_spread, _MIN_SCORE_SPREAD)
+            sample, shift, z, max(z_spread, 0.05), score, max(score_spread, _MIN_SCORE_SPREAD), hubs
         )
 
     def part_ids(self, part: Modality) -> Ids:
@@ -190,34 +208,52 @@ def _kept(opened: OpenSpace) -> Kept:
 
 
 def _to_arrays(pair: Pair | None) -> Arrays:
-    return {} if pair is None else {f.name: np.asarray(getattr(pair, f.name)) for f in fields(pair)}
+    if pair is None:
+        return {}
+    own = {f.name: np.asarray(getattr(pair, f.name)) for f in fields(pair) if f.name != "hubs"}
+    held = {} if pair.hubs is None else pair.hubs.to_arrays()
+    return own | {f"hubs_{name}": array for name, array in held.items()}
 
 
 def _from_arrays(arrays: Arrays) -> Pair | None:
     if not arrays:
         return None
-    sample, shift, *numbers = (arrays[field.name] for field in fields(Pair))
-    return Pair(np.asarray(sample, np.float32), np.asarray(shift, np.float32), *map(float, numbers))
+    held = {n.removeprefix("hubs_"): a for n, a in arrays.items() if n.startswith("hubs_")}
+    return Pair(
+        sample=np.asarray(arrays["sample"], np.float32),
+        shift=np.asarray(arrays["shift"], np.float32),
+        best_z=float(arrays["best_z"]),
+        best_z_spread=float(arrays["best_z_spread"]),
+        best_score=float(arrays["best_score"]),
+        best_score_spread=float(arrays["best_score_spread"]),
+        hubs=Hubs.from_arrays(held) if held else None,
+    )
+
+
+def _ranking(
+    queries: Vectors, query_ids: Ids | None, *, shift: Vectors
+) -> tuple[Vectors, Ids | None]:
+    """Centre queries; those of which nothing is left go."""
+    moved = queries - shift
+    norms = np.linalg.norm(moved, axis=1, keepdims=True)
+    good = norms[:, 0] > 1e-6
+    ranking = np.ascontiguousarray((moved / np.maximum(norms, 1e-6))[good], dtype=np.float32)
+    return ranking, None if query_ids is None else query_ids[good]
 
 
 def _best_z(
     opened: OpenSpace,
-    queries: Vectors,
-    query_ids: Ids | None,
+    ranking: Vectors,
+    own: Ids | None,
     *,
-    shift: Vectors,
     sample: Vectors,
+    hubs: Hubs | None,
     allowed: Ids,
 ) -> np.ndarray:
     """Give each query's best z and best score over all parts but itself. float64 [Q, 2]"""
-    ranking = queries - shift
-    norms = np.linalg.norm(ranking, axis=1, keepdims=True)
-    good = norms[:, 0] > 1e-6
-    ranking = np.ascontiguousarray((ranking / np.maximum(norms, 1e-6))[good], dtype=np.float32)
-    own = None if query_ids is None else query_ids[good]
-    scores = ranking @ sample.T
+    scores = ranking @ sample.T - (0.0 if hubs is None else hubs.of_sample)
     means, spreads = scores.mean(axis=1), scores.std(axis=1)
-    found = opened.search(ranking, k=2, allowed=allowed)
+    found = search_corrected(opened, ranking, k=2, allowed=allowed, hubs=hubs)
     best = []
     for row in range(len(ranking)):
         first = 1 if own is not None and found.ids[row, 0] == own[row] else 0

@@ -38,7 +38,7 @@ class Generation:
     modality_ids: dict[str, Ids] = field(default_factory=dict)
     allowed: dict[object, Allowed] = field(default_factory=dict)
     rows: RowCache = field(default_factory=RowCache)
-    pairs: dict[tuple[str, str, str, bool], Pair | None] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, str, bool, float | None], Pair | None] = field(default_factory=dict)
     asked: Asked | None = None
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from index.allowed import Allowed
 from index.types import Neighbors, Vectors
 from retrieval.query.generation import Generation
+from retrieval.query.hub_search import Hubs, search_corrected
 from retrieval.query.plan import Leaf
 
 __all__ = ["Near", "Nearest", "Wanted"]
@@ -50,9 +51,10 @@ class Nearest:
 
     def look_ahead(self, wanted: Iterable[Wanted]) -> None:
         """Search for what several queries want, in one call for all that can share one."""
-        groups: dict[tuple[str, int, int], list[Wanted]] = {}
+        groups: dict[tuple[str, int, int, int], list[Wanted]] = {}
         for one in wanted:
-            groups.setdefault((one.leaf.space.id, one.n, id(one.allowed)), []).append(one)
+            hubs = id(_hubs(one.leaf))
+            groups.setdefault((one.leaf.space.id, one.n, id(one.allowed), hubs), []).append(one)
         for group in groups.values():
             queries = np.concatenate([one.leaf.ranking for one in group])
             found = self._search(queries, group[0])
@@ -66,11 +68,17 @@ class Nearest:
 
     def _search(self, queries: Vectors, like: Wanted) -> Neighbors:
         opened = self._generation.spaces[like.leaf.space.id]
-        return opened.search(queries, k=like.n, allowed=like.allowed)
+        return search_corrected(
+            opened, queries, k=like.n, allowed=like.allowed, hubs=_hubs(like.leaf)
+        )
 
 
 def _key(wanted: Wanted) -> tuple[int, int, int]:
     return id(wanted.leaf), wanted.n, id(wanted.allowed)  # `_found` keeps them alive
+
+
+def _hubs(leaf: Leaf) -> Hubs | None:
+    return None if leaf.pair is None else leaf.pair.hubs
 
 
 def _near(found: Neighbors, row: int) -> Near:

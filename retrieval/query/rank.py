@@ -103,6 +103,10 @@ def first_wanted(
     return [Wanted(leaf, n_parts, allowed) for leaf in directions]
 
 
+def _is_corrected(leaf: Leaf) -> bool:
+    return leaf.pair is not None and leaf.pair.hubs is not None
+
+
 def _n_parts(leg: Leg, generation: Generation) -> int:
     opened = (generation.spaces.get(leaf.space.id) for leaf in leaves(leg.tree))
     return max((len(o) for o in opened if o is not None), default=0)
@@ -191,6 +195,9 @@ def _complete(
     missing = [id_ for id_ in everyone if id_ not in scores]
     vectors = _vectors(leaf, missing, generation)
     more = {i: float(vectors[i] @ leaf.ranking[0]) if i in vectors else -1.0 for i in missing}
+    if leaf.pair is not None and leaf.pair.hubs is not None:
+        taken = leaf.pair.hubs.of(np.array(missing, dtype=np.int64)).tolist()
+        more = {i: score - own for (i, score), own in zip(more.items(), taken, strict=True)}
     return {**scores, **more}
 
 
@@ -238,7 +245,7 @@ def _combine(tree: Tree, values: list[float]) -> float:
 
 def _with_cosines(best: Best, tree: Tree, *, generation: Generation) -> Best:
     """Fill in the cosines where hits were ordered by something else."""
-    if isinstance(tree, Leaf) and tree.ranking is tree.vector:
+    if isinstance(tree, Leaf) and tree.ranking is tree.vector and not _is_corrected(tree):
         return best
     ids = [found.part.id for found in best.values()]
     tables = [(leaf, _vectors(leaf, ids, generation)) for leaf in leaves(tree)]
