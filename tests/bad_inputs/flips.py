@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ class Flips:
         n_found_by_sqlite: of those, found by SQLite's integrity check alone.
         missed: bit positions that were not found, and what was changed there.
         crashed: bit positions that ended in an error that is not ours.
+        where: how many changed which table, or made the catalog unreadable.
     """
 
     n_tried: int = 0
@@ -45,7 +45,7 @@ class Flips:
     n_found_by_sqlite: int = 0
     missed: list[str] = field(default_factory=list)
     crashed: list[str] = field(default_factory=list)
-    where: Counter[str] = field(default_factory=Counter)
+    where: dict[str, int] = field(default_factory=dict)
 
 
 def make_store(folder: Path, *, n_files: int = 60) -> Path:
@@ -87,7 +87,7 @@ def flip(store: Path, *, n_changed: int, seed: int) -> Flips:
         done.n_tried += 1
         if change := difference(before, path):
             done.n_changed += 1
-            done.where[change] += 1
+            done.where[change] = done.where.get(change, 0) + 1
             done.n_found_by_sqlite += sqlite_says(path)
             _judge(store, bit=bit, change=change, done=done)
         path.with_name("catalog.sqlite-journal").unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def difference(before: Contents, path: Path) -> str:
     try:
         now = read(path)
     except (sqlite3.Error, UnicodeError) as error:
-        return f"unreadable: {str(error)[:40]}"
+        return f"unreadable: {type(error).__name__}"
     return next((table for table in before if before[table] != now[table]), "")
 
 
