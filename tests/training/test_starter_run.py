@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
-from retrieval.encoders.starter_files import open_weights
+from retrieval.encoders.starter_files import open_weights, session
 from retrieval.encoders.starter_image import ImageTower
 from retrieval.encoders.starter_text import TextTower
 from retrieval.errors import UsageError
@@ -305,4 +305,9 @@ def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_pa
     found = tower.features([pixels])[0]
     np.testing.assert_allclose(found[:1280], seen["features"][row], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(found[-512:], seen["middle"][row], rtol=2e-3, atol=2e-3)
+    plain = tmp_path / "plain.onnx"
+    efficientnet.export(tmp_path / "lite2.safetensors", variant=2, target=plain, side_px=240)
+    exact = session(plain.read_bytes(), threads=1).run(["feature"], {"image": pixels[None]})[0][0]
+    cosine = exact @ found[:1280] / np.linalg.norm(exact) / np.linalg.norm(found[:1280])
+    assert cosine > 0.98, "int8 lost what the trunk sees"
     assert set(figures["seconds"]) >= {"image trunk", "text table", "picture features"}

@@ -185,7 +185,7 @@ def _trunk(sources: Sources, *, work: Path, found: list[Picture]) -> Path:
         seen = np.stack([pixels for _, pixels in draw_all(some, side_px=pictures.SIDE_PX)])
         # Pooling stays in float: one scale for means and maxima would round the means away.
         audio_pack.quantise_static(
-            plain, target=target, mels=seen, name="image", only=("Conv", "Add", "Pad")
+            plain, target=target, mels=seen, name="image", only=("Conv", "Clip", "Add", "Pad")
         )
         plain.unlink()
     return target
