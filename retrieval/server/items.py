@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,9 @@ _MAX_NAME = 80
 async def get_item(request: Request, item_id: ItemId) -> Json:
     """Look an item up."""
     state: State = request.app.state.shared
-    item = (await state.looks.run(lambda: state.stored(item_id))).item
-    return Json(item_answer(item))
+    found = await state.looks.run(lambda: state.stored(item_id))
+    said = {name: value for name, value in asdict(found.details).items() if value}
+    return Json({**item_answer(found.item), "details": said})
 
 
 @router.delete(

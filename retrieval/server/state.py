@@ -22,7 +22,7 @@ from retrieval.server.found import Sought, answer_each
 from retrieval.server.lane import Lane
 from retrieval.server.limits import Gate, RequestError
 from retrieval.server.metrics import Metrics
-from retrieval.types import Item, MediaSpec
+from retrieval.types import NOTHING, Details, Item, MediaSpec
 from retrieval.visualize.map import StoreMap
 
 __all__ = ["THUMBNAIL_PX", "Options", "State", "StoredItem"]
@@ -61,10 +61,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item, and the files on record that hold it."""
+    """An item, the files on record that hold it, and what they say of themselves."""
 
     item: Item
     files: tuple[FileRecord, ...]
+    details: Details = NOTHING
 
 
 @dataclass
@@ -174,7 +175,8 @@ class State:
                     )
                 raise NotFoundError(f"no item {item_id} in the store", code="no_such_item")
             files = reader.known_files(sorted(reader.item_files(item_id)))
-        return StoredItem(item, tuple(files[path] for path in sorted(files)))
+            said = reader.details([item_id]).get(item_id, NOTHING)
+        return StoredItem(item, tuple(files[path] for path in sorted(files)), said)
 
     def items(self, ids: Iterable[int]) -> dict[int, Item]:
         """Look items up; those that are gone are left out."""

@@ -194,3 +194,10 @@ def test_a_row_of_a_table_is_served_by_its_files_until_they_change(fresh: Served
     assert thumbnail.headers["content-type"] == "image/jpeg"
     check_error(changed, 409, "changed")
     check_error(gone, 410, "gone")
+
+
+def test_an_item_tells_what_its_file_says_of_itself(fresh: Served) -> None:
+    item = fresh.id_of("low.wav")
+    with fresh.client() as client:
+        told = client.get(f"/v1/items/{item}").json()["details"]
+    assert told == {"sample_rate_hz": 16_000, "n_channels": 1, "codec": "pcm_s16le"}
