@@ -65,7 +65,7 @@ def test_adding_and_searching_open_no_socket(tmp_path: Path, no_sockets: list[st
     media_files.wav(tmp_path / "m" / "a.wav")
     for args in (
         ("index", "build", "m", "--model", "fake"), ("search", "red"), ("search", "./m/a.png"),
-        ("index", "verify"), ("index", "status"), ("models", "list"),
+        ("index", "verify"), ("models", "list"),
     ):  # fmt: skip
         done = crossfind(*args, cwd=tmp_path)
         assert done.code == 0, (args, done.err)

@@ -27,7 +27,7 @@ def test_a_run_in_which_every_file_is_bad_exits_1(tmp_path: Path) -> None:
 
 
 def test_flipped_bits_that_change_a_protected_value_are_found(tmp_path: Path) -> None:
-    flips = flip(make_store(tmp_path, n_files=12), n_changed=12, seed=4)
+    flips = flip(make_store(tmp_path, n_files=9), n_changed=6, seed=4)
     assert (flips.n_found, flips.missed, flips.crashed) == (flips.n_changed, [], [])
 
 

@@ -70,12 +70,13 @@ def test_vectors_and_parts_that_do_not_agree_are_named(store: Path) -> None:
     with closing(sqlite3.connect(store / "catalog.sqlite")) as connection, connection:
         connection.execute("DELETE FROM parts WHERE id = 3")
     with Engine.open(store) as engine:
-        assert ("vector_unknown", "part 3") in {(f.code, f.where) for f in engine.verify().findings}
+        findings = engine.verify(n_sample=0).findings
+        assert ("vector_unknown", "part 3") in {(f.code, f.where) for f in findings}
         (segment,) = engine.store.segments.iterdir()
     with closing(sqlite3.connect(store / "catalog.sqlite")) as connection, connection:
         connection.execute("DELETE FROM segments")
     with Engine.open(store) as engine:
-        found = {f.code for f in engine.verify().findings}
+        found = {f.code for f in engine.verify(n_sample=0).findings}
     assert "vector_missing" in found
     assert segment.exists()
 
@@ -111,7 +112,7 @@ def test_a_hot_journal_is_played_back_in_silence(store: Path, tmp_path: Path) ->
     assert (store / "catalog.sqlite-journal").stat().st_size > 0
     assert vectors_by_path(store) == before
     with Engine.open(store) as engine:
-        assert engine.verify().findings == ()
+        assert engine.verify(n_sample=0).findings == ()
 
 
 # D5
@@ -177,10 +178,10 @@ def test_a_catalog_older_than_its_segments_ignores_the_newer_ones(
     (store / "catalog.sqlite").write_bytes(old)
     assert vectors_by_path(store) == expected
     with Engine.open(store) as engine:
-        assert engine.verify().findings == ()
+        assert engine.verify(n_sample=0).findings == ()
         assert {path.name for path in engine.store.segments.iterdir()} == segments
         engine.add(store.parent / "more")  # a writer collects what nobody names
-        assert engine.verify().findings == ()
+        assert engine.verify(n_sample=0).findings == ()
         assert not segments <= {path.name for path in engine.store.segments.iterdir()}
     assert len(vectors_by_path(store)) == len(expected) + 5
 
@@ -188,19 +189,10 @@ def test_a_catalog_older_than_its_segments_ignores_the_newer_ones(
 # C4
 @pytest.mark.parametrize(
     ("root", "code"),
-    [
-        ("/", "path_too_wide"),
-        (".crossfind", "path_excluded"),
-        ("nowhere", "path_missing"),
-    ],
+    [("/", "path_too_wide"), ("store", "path_excluded"), ("nowhere", "path_missing")],
 )
-def test_a_root_that_holds_no_media_is_refused(
-    original: Path, tmp_path: Path, root: str, code: str
-) -> None:
-    assert (
-        crossfind("index", "build", original / "media", "--model", "fake", cwd=tmp_path).code == 0
-    )
-    done = crossfind("index", "add", root, cwd=tmp_path)
+def test_a_root_that_holds_no_media_is_refused(original: Path, root: str, code: str) -> None:
+    done = crossfind("index", "add", root, "--store", "store", cwd=original)
     assert (done.code, code in done.err) == (2, True), done.err
 
 
