@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from index.base import Index
 from index.choose import make_index
 from index.faiss_index import FaissIndex
+from index.lists_on_disk import grow_on_disk
 from index.row_blocks import PIECE_ROWS, RowBlock
 from index.rows import read_rows
 from index.types import Ids, Mask, Plan, Vectors
@@ -30,7 +32,14 @@ class Source:
     live: Mask
 
 
-def build_index(plan: Plan, *, dim: int, sources: Sequence[Source], seed: int = 0) -> Index:
+def build_index(
+    plan: Plan,
+    *,
+    dim: int,
+    sources: Sequence[Source],
+    seed: int = 0,
+    lists_at: Path | None = None,
+) -> Index:
     """Build the index of a plan.
 
     Never more rows than the training sample are held beside the index itself.
@@ -40,6 +49,8 @@ def build_index(plan: Plan, *, dim: int, sources: Sequence[Source], seed: int = 
         dim: length of a vector.
         sources: what to index; no id is live twice.
         seed: of the training sample.
+        lists_at: a file in which the lists of kind `ivf` grow, which may not fit the memory; to
+            be deleted once the index is saved and closed.
 
     Returns:
         The index of all live rows.
@@ -61,6 +72,9 @@ def build_index(plan: Plan, *, dim: int, sources: Sequence[Source], seed: int = 
         sample = sample_rows(sources, made.n_enough, dim=dim, seed=seed)
         if len(sample) >= made.n_least:
             made.train(sample)
+            if lists_at is not None and made.kind == "ivf":
+                with made.frozen() as (core, _, _):
+                    grow_on_disk(core, lists_at)
     for source in sources:
         if isinstance(made, FaissIndex) and made.is_trained and made.takes_blocks:
             made.add_block(source.block, ids=source.ids)

@@ -29,6 +29,7 @@ from index.faiss_index import FaissIndex
 from index.faiss_kinds import Core, import_faiss
 from index.faiss_plain import IvfKind
 from index.kinds import KINDS
+from index.lists_on_disk import is_on_disk, write_as_arrays
 from index.mapped_lists import MappedLists, list_sizes_crc
 from index.row_blocks import RowBlock
 from index.storage import CHUNK_BYTES, publish
@@ -194,6 +195,9 @@ def _write_core(core: Core, sink: ContainerSink) -> None:
             raise
 
     try:
+        if is_on_disk(core):
+            write_as_arrays(core, write)
+            return
         writer = faiss.PyCallbackIOWriter(write, CHUNK_BYTES)
         faiss.write_index(core, writer)
         writer = None  # flushes nothing today, yet nothing may be written after the digest

@@ -236,12 +236,15 @@ class _Job:
             return entry, None
         if self._wishes.remote is not None:
             return self._publish_remote(entry, plan, space, sources, remote=self._wishes.remote)
-        built = build_index(plan, dim=space.dim, sources=sources)
-        outcome = self._tune(built, space, sources) if isinstance(built, FaissIndex) else None
         name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}.faiss"
-        sha256 = save_index(
-            built, self._store.derived / name, tmp=self._store.tmp, fingerprint=space.fingerprint
-        )
+        path, tmp = self._store.derived / name, self._store.tmp
+        lists_at = tmp / f"{name}.lists"
+        try:
+            built = build_index(plan, dim=space.dim, sources=sources, lists_at=lists_at)
+            outcome = self._tune(built, space, sources) if isinstance(built, FaissIndex) else None
+            sha256 = save_index(built, path, tmp=tmp, fingerprint=space.fingerprint)
+        finally:
+            lists_at.unlink(missing_ok=True)
         entry = replace(entry, name=name, sha256=sha256)
         return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
 
