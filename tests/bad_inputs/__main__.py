@@ -1,6 +1,6 @@
 """Bad inputs by the thousand, with their figures.
 
-    python -m tests.bad_inputs [--files 10000] [--flips 1000] [--seed 5]
+    python -m tests.bad_inputs [--files 10000] [--width 480] [--flips 1000] [--seed 5]
 
 --files: one run over so many files with a tenth of them bad; --flips: so many bits of a catalog
 that change a protected value. A JSON line each; exit 1 if anything was wrong.
@@ -26,6 +26,7 @@ def main() -> int:
     options.add_argument("--flips", type=int, default=0)
     options.add_argument("--seed", type=int, default=5)
     options.add_argument("--timeout", type=float, default=10.0, help="seconds a file may take")
+    options.add_argument("--width", type=int, default=480, help="of the good photos, pixels")
     options.add_argument("--dir", default=None, help="where the files are written")
     chosen = options.parse_args()
     if not (chosen.files or chosen.flips):
@@ -38,7 +39,11 @@ def main() -> int:
             n_wrong += flips.n_changed - flips.n_found
         if chosen.files:
             outcome = run(
-                Path(name), n_files=chosen.files, seed=chosen.seed, timeout_s=chosen.timeout
+                Path(name),
+                n_files=chosen.files,
+                seed=chosen.seed,
+                timeout_s=chosen.timeout,
+                width=chosen.width,
             )
             sys.stdout.write(as_json(outcome) + "\n")
             n_wrong += not outcome.is_met

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tests.bad_inputs.files import BAD, Bad, write
@@ -58,7 +59,9 @@ class Outcome:
         return whole and self.exit_code == 3 and not self.wrong
 
 
-def run(folder: Path, *, n_files: int, seed: int, timeout_s: float, workers: int = 2) -> Outcome:
+def run(
+    folder: Path, *, n_files: int, seed: int, timeout_s: float, workers: int = 2, width: int = 480
+) -> Outcome:
     """Write the files, build both stores by the command line, and compare.
 
     Args:
@@ -67,8 +70,9 @@ def run(folder: Path, *, n_files: int, seed: int, timeout_s: float, workers: int
         seed: of everything.
         timeout_s: the longest a file may take.
         workers: decode processes.
+        width: of the good photos; what a dead decoder costs weighs less beside large ones.
     """
-    good = _write_good(folder / "media", n=n_files - n_files // 10, seed=seed)
+    good = _write_good(folder / "media", n=n_files - n_files // 10, seed=seed, width=width)
     clean_s, clean_cpu_s, done = _build(folder, "clean", timeout_s=timeout_s, workers=workers)
     assert done.code == 0, done.err
     bad = _write_bad(folder / "media", n=n_files // 10, seed=seed)
@@ -95,7 +99,7 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps(asdict(outcome) | {"is_met": outcome.is_met})
 
 
-def _write_good(media: Path, *, n: int, seed: int) -> list[str]:
+def _write_good(media: Path, *, n: int, seed: int, width: int) -> list[str]:
     paths = []
     for number in range(n):
         folder = media / f"{number % 50:02}"
@@ -108,14 +112,15 @@ def _write_good(media: Path, *, n: int, seed: int) -> list[str]:
             samples = media_files.tone(seconds=2, hz=200 + number)
             path = media_files.wav(stem.with_suffix(".wav"), samples=samples)
         else:
-            path = _photo(stem.with_suffix(".jpg"), seed=own)
+            path = _photo(stem.with_suffix(".jpg"), seed=own, width=width)
         paths.append(str(path))
     return paths
 
 
-def _photo(path: Path, *, seed: int) -> Path:
-    small = Image.fromarray(media_files.pixels(size=(16, 12), seed=seed))
-    small.resize((480, 360), Image.Resampling.BICUBIC).save(path, quality=85)
+def _photo(path: Path, *, seed: int, width: int) -> Path:
+    detail = np.random.default_rng(seed).integers(0, 256, (36, 48, 3), dtype=np.uint8)
+    size = (width, width * 3 // 4)
+    Image.fromarray(detail).resize(size, Image.Resampling.BICUBIC).save(path, quality=85)
     return path
 
 
@@ -138,7 +143,7 @@ def _build(folder: Path, name: str, *, timeout_s: float, workers: int) -> tuple[
     done = crossfind_process(
         "index", "build", folder / "media", "--model", "fake", "--workers", str(workers),
         "--decode-timeout", str(timeout_s), cwd=folder / name, timeout_s=7200,
-        CROSSFIND_TEST_DECODER="1", CROSSFIND_DECODE_MEMORY_MB="1024",
+        CROSSFIND_TEST_DECODER="1", CROSSFIND_DECODE_MEMORY_MB="512",
     )  # fmt: skip
     return time.monotonic() - started_s, _cpu_s() - cpu_s, done
 
