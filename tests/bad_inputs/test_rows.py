@@ -46,3 +46,10 @@ def test_every_row_of_files_has_a_generator() -> None:
 def test_no_two_kinds_share_a_name() -> None:
     names = [kind.name for kind in (*BAD, *SLOW)]
     assert len(set(names)) == len(names)
+
+
+def test_every_code_of_a_bad_file_is_explained_in_the_readme() -> None:
+    readme = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Files that are skipped")[2].partition("\n## ")[0]
+    codes = {kind.code for kind in BAD if kind.code} - {"symlink_not_followed"}
+    assert {code for code in codes if f"`{code}`" not in table} == set()
