@@ -130,7 +130,9 @@ class Life(RuleBasedStateMachine):
         self.engine.close()
         rng = random.Random(seed)
         with self._open() as engine, engine.serving.reading() as (reader, _):
-            named = reader.file_names()
+            snapshot = reader.snapshot()
+        named = {entry.info.name for entry in snapshot.segments}  # not those on their way out
+        named |= {entry.name for entry in snapshot.derived}
         paths = sorted(p for p in (self.folder / "store" / folder).iterdir() if p.name in named)
         if paths:
             _flip_a_bit(rng.choice(paths), rng=rng)

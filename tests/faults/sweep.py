@@ -190,7 +190,9 @@ def _chosen(faults: list[Fault], options: argparse.Namespace) -> list[Fault]:
     kept = [
         fault
         for fault in faults
-        if options.call in ("", fault.call)
+        # A catalog is made with the first journal, and copied into its place without another's.
+        if (options.journal == JOURNALS[0] or fault.step > 1)
+        and options.call in ("", fault.call)
         and options.what in fault.what
         and options.fault in ("", str(fault))
     ]

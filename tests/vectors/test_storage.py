@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from index import PUBLISH_FAILPOINTS, WriterLock, is_network_filesystem, publish
+from index import PUBLISH_FAILPOINTS, WriterLock, is_network_filesystem, publish, storage
 from index.errors import LockedError, StorageError
 
 PUBLISH = """
@@ -239,3 +239,57 @@ def test_network_file_systems_are_told_by_the_innermost_mount(tmp_path, path, is
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
     assert is_network_filesystem(Path(path), mounts=mounts) is is_network
+
+
+def test_a_lock_that_is_held_is_not_taken_twice_by_the_same_object(tmp_path):
+    with WriterLock(tmp_path / "LOCK") as lock:
+        assert lock.held
+        with pytest.raises(LockedError, match="very lock object"):
+            lock.__enter__()
+        assert lock.held
+    assert not lock.held
+    lock.__exit__(None, None, None)  # of no effect
+
+
+def test_a_disk_that_fails_under_the_lock_is_a_storage_error(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "ftruncate", fail)
+    with pytest.raises(StorageError) as caught:
+        WriterLock(tmp_path / "LOCK").__enter__()
+    assert caught.value.code == "disk_error"
+    monkeypatch.undo()
+    with WriterLock(tmp_path / "LOCK"):  # the descriptor of the failed one is closed
+        pass
+
+
+def test_where_the_kernel_lists_no_mounts_nothing_is_a_network_disk(tmp_path):
+    assert not is_network_filesystem(tmp_path, mounts=tmp_path / "none")
+
+
+def test_a_drive_with_a_cache_of_its_own_is_told_to_empty_it(folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(storage.fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(storage.fcntl, "fcntl", lambda _fd, what: called.append(what))
+    publish(folder / "a", tmp=folder / "tmp", write=lambda f: f.write(b"x"))
+    assert called == [51, 51]  # the file, and its directory
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="read"):
+        storage.hash_file(tmp_path)
+
+
+def test_a_failpoint_of_another_name_or_count_lets_pass(monkeypatch):
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(storage, "_failpoint_hits", {})
+    monkeypatch.setenv("CROSSFIND_FAILPOINT", "here:2")
+    storage.failpoint("there")
+    storage.failpoint("here")
+    assert killed == []
+    storage.failpoint("here")
+    assert killed == [(os.getpid(), signal.SIGKILL)]
+    storage.failpoint("here")
+    assert len(killed) == 1
