@@ -133,7 +133,7 @@ def query_digest(body: SearchBody) -> str:
 
 def _next_cursor(asked: Asked, *, n_hits: int) -> str | None:
     offset = asked.query.offset + asked.query.k
-    if n_hits < asked.query.k or offset >= MAX_DEPTH:
+    if n_hits < asked.query.k or offset + asked.query.k > MAX_DEPTH:
         return None
     return base64.urlsafe_b64encode(f"1:{offset}:{query_digest(asked.body)}".encode()).decode(
         "ascii"

@@ -24,7 +24,7 @@ def test_a_full_gate_sheds_at_once_and_says_when_to_come_back(
     hold = Event()
     search = served.state.engine.search_each
     monkeypatch.setattr(
-        served.state.engine, "search_each", lambda queries: (hold.wait(10), search(queries))[1]
+        served.state.engine, "search_each", lambda queries: (hold.wait(25), search(queries))[1]
     )
     n_inside = served.state.options.search_width + served.state.options.search_depth
     answers: list[Response] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def served(store: Path, port: int) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
+        for _ in range(1800):
             try:
                 with urllib.request.urlopen(f"{url}/ready") as answer:
                     assert answer.status == 200
@@ -84,6 +85,8 @@ def served(store: Path, port: int) -> Iterator[str]:
             except OSError:
                 assert process.poll() is None, "the server has ended"
                 time.sleep(0.1)
+        else:
+            raise AssertionError("the server did not become ready")
         yield url
     finally:
         process.terminate()
@@ -278,3 +281,59 @@ def test_an_empty_store_says_how_to_fill_it(browser: Any, tmp_path: Path) -> Non
         page.wait_for_selector("#note code")
         assert "crossfind index build" in page.inner_text("#note")
         page.close()
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of 10,000 texts that one word finds."""
+    folder = tmp_path_factory.mktemp("deep")
+    rows = "\n".join(f"red day number {number}" for number in range(10_000))
+    (folder / "rows.csv").write_text(f"text\n{rows}\n")
+    with Engine.open(folder / "store", create=True, model="fake") as engine:
+        engine.add(folder / "rows.csv")
+    yield from served(folder / "store", PORT + 2)
+
+
+def test_ten_thousand_hits_scroll_without_a_long_frame(browser: Any, deep: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{deep}/?q=1%3Ared")
+    page.wait_for_selector("#grid:not([aria-busy]) .card")
+    first = names(page)[0]
+    browser.start_tracing(page=page, categories=_TRACED)
+    most_in_page = 0
+    for _ in range(5000):
+        page.mouse.wheel(0, 6000)
+        page.wait_for_timeout(20)
+        n_there = int(page.get_attribute("#grid", "data-cards"))
+        most_in_page = max(most_in_page, page.locator(".card").count())
+        if n_there == 10_000:
+            break
+    busy_ms = main_thread_ms(browser.stop_tracing())
+    assert n_there == 10_000
+    assert most_in_page < 1000
+    page.mouse.wheel(0, 10_000_000)
+    until(page, page.locator(".card").last.is_visible)
+    page.mouse.wheel(0, -10_000_000)
+    until(page, lambda: names(page)[0] == first)
+    sys.stdout.write(f"longest task: {busy_ms[-1]:.0f} ms of {len(busy_ms)}\n")
+    assert len(busy_ms) > 1000
+    assert busy_ms[-1] < 100
+    page.close()
+
+
+_TRACED = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"]
+
+
+def main_thread_ms(trace: bytes) -> list[float]:
+    """List how long the page's main thread computed at a stretch, ascending: no frame is longer.
+
+    Time on a core, not on the clock: other programs of the machine do not count.
+    """
+    events = json.loads(trace)["traceEvents"]
+    main = {
+        (one["pid"], one["tid"])
+        for one in events
+        if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"
+    }
+    tasks = (one for one in events if one["name"] == "RunTask" and (one["pid"], one["tid"]) in main)
+    return sorted(one.get("tdur", 0) / 1000 for one in tasks)

@@ -3,6 +3,7 @@
 import * as api from "/web/api.js";
 import { card } from "/web/cards.js";
 import { $, h } from "/web/dom.js";
+import { Grid } from "/web/grid.js";
 import { openItem } from "/web/item.js";
 import { StoreMap } from "/web/map.js";
 import { showParts } from "/web/parts.js";
@@ -10,7 +11,7 @@ import { Query } from "/web/query.js";
 import { recorder } from "/web/record.js";
 import { why } from "/web/why.js";
 
-const PAGE = 48;
+const PAGE = 50; // 200 pages are the 10,000 hits that a list goes deep
 const UNSURE = 0.5; // half of all unrelated queries find something as good
 const KINDS = { image: "Pictures", audio: "Sounds", video: "Videos", text: "Texts" };
 
@@ -19,6 +20,8 @@ let next = null; // cursor of the next page
 let running = null; // AbortController of the search under way
 let readOnly = false;
 
+const end = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) more(); }, { rootMargin: "800px" });
+const hits = new Grid($("grid"));
 const storeMap = new StoreMap({ onOpen: open, onLike: likeAll });
 
 function note(...content) {
@@ -37,7 +40,7 @@ async function search({ push = true } = {}) {
   try {
     const { signal } = running;
     const answer = await api.search(query.body({ k: PAGE }), query.files(), signal);
-    $("grid").replaceChildren();
+    hits.clear();
     take(answer);
     say(answer);
     window.scrollTo({ top: 0 });
@@ -51,8 +54,10 @@ async function search({ push = true } = {}) {
 function take(answer) {
   const { words } = query;
   const hooks = { words, onOpen: open, onLike: like, onWhy: (hit, element) => why(query, hit, element) };
-  $("grid").append(...answer.hits.map((hit) => card(hit, hooks)));
+  hits.append(answer.hits.map((hit) => card(hit, hooks)));
   next = answer.next_cursor;
+  end.unobserve($("more")); // it tells anew whether the end is in sight: on a wide screen it still is
+  end.observe($("more"));
 }
 
 function say(answer) {
@@ -73,17 +78,22 @@ async function more() {
     const answer = await api.search(query.body({ k: PAGE, cursor }), query.files(), running.signal);
     take(answer);
   } catch (error) {
-    if (error.name !== "AbortError") fail(error);
+    if (error.name === "AbortError") return;
+    next = cursor; // what is there stays
+    note(problem(error.message), retry(more));
   }
 }
 
+const problem = (text) => h("span", { class: "problem" }, text);
+const retry = (again) => h("button", { type: "button", onclick: again }, "Try again");
+
 function fail(error) {
-  $("grid").replaceChildren();
-  note(h("span", { class: "problem" }, error.message), error.code === "unreachable" ? h("button", { type: "button", onclick: () => search({ push: false }) }, "Try again") : "");
+  hits.clear();
+  note(problem(error.message), error.code === "unreachable" ? retry(() => search({ push: false })) : "");
 }
 
 async function welcome() {
-  $("grid").replaceChildren();
+  hits.clear();
   try {
     const { n_items: counts, spaces } = await api.status();
     const total = Object.values(counts).reduce((sum, n) => sum + n, 0);
@@ -132,7 +142,7 @@ function open(hit) {
 
 function takeFiles(files) {
   const usable = [...files].filter((file) => /^(image|audio|video)\//.test(file.type));
-  if (!usable.length) return note(h("span", { class: "problem" }, "That is neither a picture nor a sound nor a video."));
+  if (!usable.length) return note(problem("That is neither a picture nor a sound nor a video."));
   for (const file of usable) query.add({ kind: "file", file, name: file.name || "pasted picture" });
   search();
 }
@@ -195,7 +205,7 @@ function start() {
   $("minus").addEventListener("click", () => takeText(-0.5));
   $("pick").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => { takeFiles($("file").files); $("file").value = ""; });
-  recorder($("record"), { onSound: (file) => takeFiles([file]), onProblem: (text) => note(h("span", { class: "problem" }, text)) });
+  recorder($("record"), { onSound: (file) => takeFiles([file]), onProblem: (text) => note(problem(text)) });
   $("where").addEventListener("change", () => { query.where = $("where").value.trim(); showTabs(); search(); });
   $("sure").addEventListener("input", () => { $("sure-value").textContent = `${Math.round(100 * $("sure").value)} %`; });
   $("sure").addEventListener("change", () => { query.minConfidence = Number($("sure").value); search(); });
@@ -212,7 +222,6 @@ function start() {
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").hidden = true; });
   document.addEventListener("drop", (event) => { event.preventDefault(); $("drop").hidden = true; takeFiles(event.dataTransfer.files); });
   window.addEventListener("popstate", () => { query = Query.fromAddress(location.search); search({ push: false }); });
-  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) more(); }, { rootMargin: "800px" }).observe($("more"));
   setTheme(localStorage.getItem("theme"));
   showTabs();
   api.status().then((known) => { readOnly = known.read_only; }).catch(fail);
