@@ -5,7 +5,7 @@
 | to 10,000    | exact (numpy, no faiss needed), float32, float16  | 4 dim or 2 dim, + 17    |
 | to 50,000    | flat, float32 or float16                          | 4 dim or 2 dim, + 17    |
 | to 80,000    | RR{dim},PQ{dim/2}x4fs (FastScan)                  | dim / 4 + 17 + rows     |
-| beyond       | IVF with sqrt(n) lists of such codes              | dim / 4 + 25 + rows     |
+| beyond       | IVF with n^0.75 / 22 lists of such codes          | dim / 4 + 25 + rows     |
 | no room      | IVF with 1-bit codes (RaBitQ)                     | dim / 8 + 57            |
 | no room yet  | IVF,SQfp16 whose lists stay in their file         | 25                      |
 | device gpu   | torch_exact, float16 on the GPU                   | 2 dim there, 17 here    |
@@ -42,10 +42,6 @@ K_FACTOR = ((0.90, 8), (0.95, 16), (0.99, 64), (1.00, 256))
 
 # IVF: share of the lists that is read, by recall target, again for queries of another modality.
 PROBED_SHARE = ((0.90, 1 / 16), (0.95, 1 / 7), (0.99, 1 / 3), (1.00, 1))
-# Lists per square root of n. Codes are compared at 5 ns each, but a list costs 1.2 us to begin and
-# .06 us to rank: at 100,000 x 512 texts find .96 in 36 of 256 lists in .6 of the time that 64 of
-# 1,024 take. Rows in float16 take 50 ns each, and shorter lists are worth it.
-CODED_LISTS, ROW_LISTS = 1, 4
 
 ID_BYTES = 17  # id table: the id twice and a live flag
 LARGEST_N_LISTS = 65_536
@@ -221,7 +217,7 @@ def _fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
 
 def _ivf_fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
     m, k_factor = _n_codes(dim), int(_effort(K_FACTOR, recall))
-    lists, reason = _lists(n, recall=recall, per_root=CODED_LISTS)
+    lists, reason = _lists(coded_lists(n), n=n, recall=recall)
     n_lists = lists["n_lists"]
     parameters: dict[str, int | str] = {**lists, "m": m, "k_factor": k_factor, "rows": rows}
     row_bytes = ROW_BYTES[rows] * dim + -(-m // 2) + 8 + ID_BYTES
@@ -235,7 +231,7 @@ def _ivf_fastscan(n: int, *, dim: int, recall: float, rows: str) -> Plan:
 
 
 def _rabitq(n: int, *, dim: int, recall: float) -> Plan:
-    lists, reason = _lists(n, recall=recall, per_root=CODED_LISTS)
+    lists, reason = _lists(coded_lists(n), n=n, recall=recall)
     n_lists = lists["n_lists"]
     parameters: dict[str, int | str] = {**lists, "k_factor": 64, "rows": "mapped", "n_bits": 1}
     return Plan(
@@ -249,7 +245,7 @@ def _rabitq(n: int, *, dim: int, recall: float) -> Plan:
 
 
 def _lists_in_file(n: int, *, dim: int, recall: float) -> Plan:
-    lists, reason = _lists(n, recall=recall, per_root=ROW_LISTS)
+    lists, reason = _lists(row_lists(n), n=n, recall=recall)
     n_lists = lists["n_lists"]
     return Plan(
         "ivf",
@@ -260,8 +256,31 @@ def _lists_in_file(n: int, *, dim: int, recall: float) -> Plan:
     )
 
 
-def _lists(n: int, *, recall: float, per_root: int) -> tuple[dict[str, int], str]:
-    n_lists = min(2 ** round(math.log2(per_root * math.sqrt(n))), LARGEST_N_LISTS)
+def coded_lists(n: int) -> int:
+    """Choose how many lists n codes stand in.
+
+    A code takes 5 ns to compare, but a list 1.2 us to begin and .06 us to rank, and the share of
+    the codes that texts need falls with the root of the number of lists. At 100,000 x 512 texts
+    find .96 in 36 of 256 lists, in .6 of the time that 64 of 1,024 take.
+
+    Example:
+        >>> [coded_lists(n) for n in (100_000, 1_000_000, 10_000_000)]
+        [256, 1024, 8192]
+    """
+    return max(16, min(1 << round(math.log2(n**0.75 / 22)), LARGEST_N_LISTS))
+
+
+def row_lists(n: int) -> int:
+    """Choose how many lists n float16 rows stand in, which take 50 ns each to compare.
+
+    Example:
+        >>> row_lists(100_000)
+        1024
+    """
+    return min(1 << round(math.log2(4 * math.sqrt(n))), LARGEST_N_LISTS)
+
+
+def _lists(n_lists: int, *, n: int, recall: float) -> tuple[dict[str, int], str]:
     n_probes = max(1, round(n_lists * _effort(PROBED_SHARE, recall)))
     reason = (
         f"{n:,} vectors: {n_lists:,} lists, of which {n_probes:,} are read for each query to aim "

@@ -11,7 +11,6 @@ same tuner fed with the index's own vectors, as peers do, stands beside. One siz
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,7 +20,7 @@ import numpy as np
 from benchmarks.measure import Options, Row, race, ratio_row
 from benchmarks.real_set import given_set
 from benchmarks.synthetic import SyntheticSet
-from index.choose import CODED_LISTS, ROW_LISTS
+from index.choose import coded_lists, row_lists
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
 from index.truth import exact_answers
@@ -102,8 +101,7 @@ def _kind(
 
 
 def _parameters(kind: str, n: int) -> Mapping[str, int]:
-    per_root = CODED_LISTS if kind == "ivf_fastscan" else ROW_LISTS
-    n_lists = 2 ** round(math.log2(per_root * n**0.5))
+    n_lists = coded_lists(n) if kind == "ivf_fastscan" else row_lists(n)
     return {"hnsw": {"m": 32}, "fastscan": {}}.get(kind, {"n_lists": n_lists})
 
 
