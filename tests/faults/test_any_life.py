@@ -13,7 +13,7 @@ from tests.faults.tracing import quiet_environment
 
 @pytest.mark.parametrize(
     ("n_lives", "n_steps"),
-    [pytest.param(6, 15, id="few"), pytest.param(150, 30, id="many", marks=pytest.mark.slow)],
+    [pytest.param(4, 12, id="few"), pytest.param(150, 30, id="many", marks=pytest.mark.slow)],
 )
 def test_any_life_of_a_store_leaves_what_a_dict_holds_and_numpy_finds(
     n_lives: int, n_steps: int

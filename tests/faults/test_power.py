@@ -27,10 +27,10 @@ def test_every_name_and_byte_is_synced_before_the_commit_that_needs_it(
     assert sum(call.name in ("fsync", "fdatasync") for call in calls) > 40
 
 
-def test_a_power_cut_at_any_twentieth_moment_loses_nothing_acknowledged(
+def test_a_power_cut_at_any_fiftieth_moment_loses_nothing_acknowledged(
     whole: tuple[Place, list[Call]], tmp_path: Path
 ) -> None:
-    assert replay(whole, tmp_path, every=20) == {}
+    assert replay(whole, tmp_path, every=50) == {}
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def catalog(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_readers_see_whole_generations_while_a_writer_works(catalog: str, tmp_path: Path) -> None:
-    check(crowd(tmp_path / "store", n_readers=2, n_pairs=8), n_generations=3)
+    check(crowd(tmp_path / "store", n_readers=2, n_pairs=5), n_generations=2)
 
 
 @pytest.mark.slow

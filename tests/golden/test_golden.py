@@ -65,7 +65,7 @@ def test_a_store_of_an_earlier_version_answers_as_that_version_did(
     assert schema_of(store / "catalog.sqlite") == REVISIONS[-1]
 
 
-@needs_golden
+@pytest.mark.parametrize("revision", [GOLDEN[0], GOLDEN[-1]])
 def test_a_store_of_an_earlier_version_can_be_added_to(revision: str, tmp_path: Path) -> None:
     store = unpack(revision, tmp_path / "store")
     (tmp_path / "new.txt").write_text("violet cyan novelty")
