@@ -84,7 +84,10 @@ def rows(connection: sa.Connection) -> Iterator[tuple[Row, list[str]]]:
     for found in connection.execution_options(yield_per=_CHUNK).execute(said).mappings():
         row = dict(found)
         own = row.pop("words") or ""
-        yield row, own.split() if isinstance(own, str) else list(own)
+        if isinstance(own, str):
+            yield row, own.split()
+        else:  # PostgreSQL's list, or what a flipped bit has made of a text
+            yield row, [str(word) for word in own] if isinstance(own, list) else [repr(own)]
 
 
 def seal(connection: sa.Connection) -> None:

@@ -111,6 +111,12 @@ def test_a_changed_word_of_the_full_text_names_its_text(catalog: Catalog) -> Non
     assert len(damaged_by(catalog, statement)) == 1
 
 
+@pytest.mark.parametrize("value", ["x'010203'", "7", "NULL"])
+def test_words_that_are_no_text_any_more_name_their_text(catalog: Catalog, value: str) -> None:
+    statement = f"UPDATE texts_words_content SET c0 = {value} WHERE c0 LIKE '%whale%'"
+    assert len(damaged_by(catalog, statement)) == 1
+
+
 def test_a_row_that_was_damaged_stays_so_when_it_is_changed_in_place(tmp_path: Path) -> None:
     catalog = Catalog.open(tmp_path / "catalog.sqlite", uuid="u", create=True)
     fill(catalog)
