@@ -23,7 +23,7 @@ def upgrade() -> None:
                   primary_key=True, autoincrement=False),
         sa.Column("sample_rate_hz", sa.Integer),
         sa.Column("n_channels", sa.Integer),
-        sa.Column("fps", sa.Float),
+        sa.Column("fps", sa.Double),
         sa.Column("codec", sa.Text),
         sa.Column("title", sa.Text),
         sa.Column("artist", sa.Text),
