@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(
-    encoder: Encoder, *, n: int, seed: int, repeats: int = 1, depth: float = 0.5
+    encoder: Encoder, *, n: int, seed: int, repeats: int = 1, depth: float = 0.4
 ) -> dict[str, object]:
     """Give the share of moments that lie on their clip, asked by file and by name."""
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def find_moments(
     *,
     scores: Sequence[float],
     n: int = 5,
-    depth: float = 0.5,
+    depth: float = 0.4,
 ) -> list[Moment]:
     """Merge scored windows into moments, the best first.
 
