@@ -79,8 +79,8 @@ def rows(connection: sa.Connection) -> Iterator[tuple[Row, list[str]]]:
     if connection.dialect.name == "sqlite":
         said = sa.select(TextRow, _FTS.c.words).outerjoin(_FTS, _FTS.c.rowid == TextRow.pk)
     else:
-        listed = sa.func.tsvector_to_array(_PG.c.words).label("words")
-        said = sa.select(TextRow, listed).join_from(TextRow, _PG, _PG.c.pk == TextRow.pk)
+        listed = sa.func.tsvector_to_array(sa.literal_column("texts.words")).label("words")
+        said = sa.select(TextRow, listed)
     for found in connection.execution_options(yield_per=_CHUNK).execute(said).mappings():
         row = dict(found)
         own = row.pop("words") or ""

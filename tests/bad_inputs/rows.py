@@ -203,7 +203,11 @@ ROWS: dict[str, Row] = {
         "catalog/test_spaces.py::test_a_store_of_the_first_format_opens_with_a_backup",
     ),
     "D7": _row("triggers", f"{_BACKUP}::test_triggers_and_views_planted_in_a_catalog_are_refused"),
-    "D8": _row("PostgreSQL in mid-commit"),
+    "D8": _row(
+        "PostgreSQL in mid-commit",
+        "bad_inputs/test_postgres.py::"
+        "test_a_connection_lost_before_a_commit_loses_and_doubles_nothing",
+    ),
     "D9": _row(
         "rights",
         f"{_HERE}::test_missing_rights_name_the_grant",

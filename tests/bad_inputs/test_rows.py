@@ -31,7 +31,7 @@ def test_the_table_has_all_91_rows() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_is_held_by_tests_that_exist(row: str) -> None:
-    assert ROWS[row].tests or row == "D8"  # of PostgreSQL, see test_postgres.py
+    assert ROWS[row].tests
     for name in ROWS[row].tests:
         file, _, test = name.partition("::")
         assert test in names_in(TESTS / file), name
