@@ -11,13 +11,10 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import canonical_name, open_encoder
 from retrieval.errors import ModelError, NotFoundError, UsageError
 from retrieval.garbage import collect_garbage
-from retrieval.media import Loader
+from retrieval.media.opened import open_loader
 from retrieval.migrate import MigrateReport, OnParts, abandon, drop_kept, migrate
 from retrieval.store import Store
 from retrieval.types import MediaSpec
-
-# Decoded files that may wait while a batch is encoded.
-_LOOK_AHEAD = 128
 
 
 def run_migration(
@@ -47,13 +44,8 @@ def run_migration(
     )
     try:
         _check_target(encoder, catalog=catalog)
-        with Loader(
-            spec=_media(encoder, catalog=catalog, settings=settings),
-            n_workers=settings.workers,
-            timeout_s=settings.decode_timeout_s,
-            memory_bytes=settings.decode_memory_bytes,
-            look_ahead=_LOOK_AHEAD,
-        ) as loader:
+        spec = _media(encoder, catalog=catalog, settings=settings)
+        with open_loader(spec, settings=settings, n_workers=settings.workers) as loader:
             return migrate(
                 catalog=catalog, store=store, encoder=encoder, loader=loader, partial=partial,
                 commit_s=settings.commit_s, on_parts=on_parts, stop=stop,

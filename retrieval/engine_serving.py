@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -19,18 +17,12 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.micro_batch import MicroBatchEncoder
 from retrieval.engine_open import open_own_encoder, remote_of
 from retrieval.engine_warm import warm
-from retrieval.errors import BackendMissingError
 from retrieval.media import Loader, find_file
 from retrieval.media.cut import wide_spec
-from retrieval.media.speech import check_engine
+from retrieval.media.opened import open_loader
 from retrieval.query.generation import Generation, follow, open_generation
 from retrieval.store import Store
 from retrieval.types import Loaded, MediaSpec
-
-_log = logging.getLogger(__name__)
-
-# Decoded files that may wait while a batch is encoded: two batches of pictures.
-_LOOK_AHEAD = 128
 
 
 class Serving:
@@ -79,14 +71,10 @@ class Serving:
 
     def new_loader(self, n_workers: int, *, spec: MediaSpec | None = None) -> Loader:
         """Make a loader of the model's media with what is said in them, or of another spec."""
-        wanted = spec or self._listening(self.encoder.media)
-        return Loader(
-            spec=wanted,
-            n_workers=n_workers,
-            timeout_s=self._settings.decode_timeout_s + (wanted.speech_s if wanted.speech else 0),
-            memory_bytes=self._settings.decode_memory_bytes,
-            look_ahead=_LOOK_AHEAD,
-        )
+        return open_loader(
+            spec or self.encoder.media, settings=self._settings, n_workers=n_workers,
+            listens=spec is None,
+        )  # fmt: skip
 
     @contextmanager
     def adding(self, on: str) -> Iterator[tuple[FileLoader, Encoder]]:
@@ -100,15 +88,6 @@ class Serving:
 
         with RayLoader(on, encoder=self.encoder, settings=self._settings) as cluster:
             yield cluster, EncodedElsewhere(self.encoder)
-
-    def _listening(self, spec: MediaSpec) -> MediaSpec:
-        """Have the loader listen where the settings name an engine that is there."""
-        try:
-            check_engine(self._settings.speech)
-        except BackendMissingError as error:
-            _log.warning("%s; sounds are added without what is said in them", error)
-            return spec
-        return replace(spec, speech=self._settings.speech, speech_s=self._settings.speech_s)
 
     def model_name(self) -> str:
         """Read the name of the store's model, or of the one its first vectors will be of."""

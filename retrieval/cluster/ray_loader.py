@@ -22,7 +22,8 @@ from retrieval.config import Settings, Value
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.registry import open_encoder
 from retrieval.errors import BackendMissingError, StoppedError, UsageError
-from retrieval.media import Found, Loader
+from retrieval.media import Found
+from retrieval.media.opened import open_loader
 from retrieval.types import Failure, Loaded
 
 LOCAL = "ray"
@@ -38,12 +39,8 @@ class FileEncoder:
         self._encoder = open_encoder(
             model, threads=settings.threads, models_dir=settings.models_dir
         )
-        self._loader = Loader(
-            spec=self._encoder.media,
-            n_workers=settings.workers,
-            timeout_s=settings.decode_timeout_s,
-            memory_bytes=settings.decode_memory_bytes,
-            look_ahead=_FILES_PER_BLOCK,
+        self._loader = open_loader(
+            self._encoder.media, settings=settings, n_workers=settings.workers, listens=True
         )
 
     def __call__(self, block: Row) -> Row:
