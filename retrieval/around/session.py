@@ -80,6 +80,7 @@ def find_paths(roots: Sequence[str]) -> tuple[list[str], list[Failure]]:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "a.txt").write_text("a dog")
         ...     [Path(path).name for path in find_paths([folder])[0]]

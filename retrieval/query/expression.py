@@ -56,8 +56,8 @@ def refine(
         UsageError: nothing is wanted at all, or the query has AND or OR in it (`bad_query`).
 
     Example:
-        >>> refine(Term("sea"), more=[4]).parts[1]
-        (0.75, Term(value='4', kind='item', crop=None, slice_s=None))
+        >>> [(weight, term.value) for weight, term in refine(Term("sea"), more=[4]).parts]
+        [(1.0, 'sea'), (0.75, '4')]
     """
     if not more and not less and expression is not None:
         return expression

@@ -47,8 +47,8 @@ def parse(text: str) -> Expression:
         UsageError: it is not one (`bad_query`); the message names the column, from 1.
 
     Example:
-        >>> parse('"2:beach" + "dog" - people').parts[2]
-        (-1.0, Term(value='people', kind='text', crop=None, slice_s=None))
+        >>> [(weight, term.value) for weight, term in parse('"2:beach" + "dog" - people').parts]
+        [(2.0, 'beach'), (1.0, 'dog'), (-1.0, 'people')]
         >>> parse("red AND")
         Traceback (most recent call last):
         retrieval.errors.UsageError: column 8: a text, a path or #ID is missing at the end

@@ -74,4 +74,4 @@ def test_searching_twice_encodes_the_query_once(
         n_hits = TEXT_CACHE.n_hits
         assert engine.search(query) == first
     assert encoder.encoded.count(query) == 1
-    assert TEXT_CACHE.n_hits == n_hits + 1
+    assert TEXT_CACHE.n_hits > n_hits
