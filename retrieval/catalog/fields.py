@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -103,11 +104,11 @@ def tags(
     connection: sa.Connection, item_ids: Sequence[int], *, source: str | None = None
 ) -> dict[int, tuple[str, ...]]:
     """List the tags of items (a chunk of them), sorted; those without are left out."""
-    statement = sa.select(TagRow.item_id, TagRow.tag).where(TagRow.item_id.in_(item_ids))
+    statement = _tags_of_items()
     if source is not None:
         statement = statement.where(TagRow.source == source)
     found: dict[int, set[str]] = {}
-    for id_, tag in connection.execute(statement.distinct()):
+    for id_, tag in connection.execute(statement, {"ids": list(item_ids)}):
         found.setdefault(int(id_), set()).add(str(tag))
     return {id_: tuple(sorted(own)) for id_, own in found.items()}
 
@@ -128,6 +129,13 @@ def details(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, Det
             own = {name: getattr(heard, name) for name in _STREAM}
             said[heard.item_id] = replace(said.get(heard.item_id, NOTHING), **own)
     return said
+
+
+@cache
+def _tags_of_items() -> sa.Select[*tuple[Any, ...]]:
+    """Build the statement once: every search asks it."""
+    wanted = TagRow.item_id.in_(sa.bindparam("ids", expanding=True))
+    return sa.select(TagRow.item_id, TagRow.tag).where(wanted).distinct()
 
 
 def all_tags(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ class Reader(StoreReader, FileReader, FieldReader):
         """Look up parts by id."""
         found: dict[int, Part] = {}
         for chunk in chunks(ids):
-            for row in self._connection.execute(sa.select(PartRow).where(PartRow.id.in_(chunk))):
+            for row in self._connection.execute(_parts_by_id(), {"ids": chunk}):
                 found[row.id] = Part(
                     id=row.id,
                     item_id=row.item_id,
@@ -69,7 +70,7 @@ class Reader(StoreReader, FileReader, FieldReader):
         """Look up items by id, each with its paths."""
         rows: list[ItemRow] = []
         for chunk in chunks(ids):
-            found_rows = self._connection.execute(sa.select(ItemRow).where(ItemRow.id.in_(chunk)))
+            found_rows = self._connection.execute(_items_by_id(), {"ids": chunk})
             rows += cast(list[ItemRow], found_rows.all())
         paths = self.paths_by_hash({row.content_hash for row in rows})
         named = all_tags(self._connection, [row.id for row in rows])
@@ -203,3 +204,16 @@ class Reader(StoreReader, FileReader, FieldReader):
             rows = self._connection.execute(counted.order_by(column))
             found[name] = {str(value): int(n) for value, n in rows}
         return found
+
+
+# Every search looks rows up: these are built and compiled once.
+
+
+@cache
+def _parts_by_id() -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(PartRow).where(PartRow.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+@cache
+def _items_by_id() -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(ItemRow).where(ItemRow.id.in_(sa.bindparam("ids", expanding=True)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -69,11 +70,7 @@ class FileReader:
         """List the paths that hold given contents, in order of their bytes."""
         found: dict[str, list[str]] = defaultdict(list)
         for chunk in chunks(hashes):
-            rows = self._connection.execute(
-                sa.select(FileRow.content_hash, FileRow.path_key)
-                .where(FileRow.content_hash.in_(chunk))
-                .order_by(FileRow.path_key)
-            )
+            rows = self._connection.execute(_paths_by_hash(), {"hashes": chunk})
             for content_hash, key in rows:
                 found[str(content_hash)].append(os.fsdecode(key))
         return dict(found)
@@ -88,6 +85,16 @@ class FileReader:
         return [
             Failure(path=os.fsdecode(key), code=code, reason=reason) for key, code, reason in rows
         ]
+
+
+@cache
+def _paths_by_hash() -> sa.Select[*tuple[Any, ...]]:
+    """Build the statement once: every search asks it."""
+    return (
+        sa.select(FileRow.content_hash, FileRow.path_key)
+        .where(FileRow.content_hash.in_(sa.bindparam("hashes", expanding=True)))
+        .order_by(FileRow.path_key)
+    )
 
 
 def _file_record(row: object) -> FileRecord:
