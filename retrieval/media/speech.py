@@ -22,7 +22,7 @@ from retrieval.errors import BackendMissingError, UsageError
 from retrieval.types import LoadedPart
 
 if TYPE_CHECKING:
-    from pocketsphinx import Decoder  # type: ignore[import-untyped]
+    from pocketsphinx import Decoder
 
 Samples = npt.NDArray[np.float32]
 
@@ -235,7 +235,7 @@ def _whisper(folder: str) -> Callable[[Samples], Iterator[Word]]:
 
 @lru_cache(maxsize=1)
 def _whisper_model(folder: str) -> Any:  # Any: faster-whisper ships no types
-    from faster_whisper import WhisperModel  # type: ignore[import-not-found]
+    from faster_whisper import WhisperModel
 
     return WhisperModel(
         folder, device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
