@@ -29,6 +29,7 @@ from retrieval.types import Space
 
 if TYPE_CHECKING:
     from index.remote import MilvusIndex
+    from index.remote_server import MilvusServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,15 @@ def build_remote(
     """
     from index.remote import MilvusIndex
 
-    known = None if before is None else _known(before, remote=remote, store=store, plan=plan)
+    server = remote.connect(store)
+    known = None
+    if before is not None:
+        known = _known(before, remote=remote, server=server, store=store, plan=plan)
     partitions = known.partitions if known else list(ids)
     parameters = {name: int(v) for name, v in plan.parameters.items() if name != "algorithm"}
     ix = MilvusIndex(
         space.dim,
-        server=remote.connect(store),
+        server=server,
         collection=known.collection if known else _new_name(space, store),
         partitions=partitions,
         algorithm=plan.factory,
@@ -114,7 +118,9 @@ def publish_remote(
     return name, write_remote_file(content, store.derived / name, tmp=store.tmp)
 
 
-def _known(before: DerivedEntry, *, remote: Remote, store: Store, plan: Plan) -> RemoteFile | None:
+def _known(
+    before: DerivedEntry, *, remote: Remote, server: MilvusServer, store: Store, plan: Plan
+) -> RemoteFile | None:
     """Read where the index before is; None where another one must be made."""
     if before.kind != plan.kind:
         return None
@@ -123,7 +129,7 @@ def _known(before: DerivedEntry, *, remote: Remote, store: Store, plan: Plan) ->
     except DamagedError:
         return None
     fits = known.address == remote.address and known.algorithm == plan.factory
-    there = fits and known.collection in remote.connect(store).names()
+    there = fits and known.collection in server.names()
     return known if there else None
 
 

@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.add import Progress
@@ -33,7 +32,7 @@ from retrieval.config import load_settings
 from retrieval.engine import Engine
 from tests.faults.forks import in_fork
 from tests.faults.subject import SHARED_MEMORY, in_process, remove
-from tests.faults.tracing import quiet_environment
+from tests.faults.tracing import Place, quiet_environment
 
 N_FILES, N_QUERIES = 120, 200
 _COMMIT_S = 0.02  # of work between two commits: several in each add
@@ -41,25 +40,6 @@ _COLOURS = ("red", "green", "blue", "yellow", "cyan", "violet", "white", "black"
 
 Command = tuple[str, str]
 """A verb and what it is applied to, relative to the media."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one run keeps its store, its media, and what it acknowledges."""
-
-    folder: Path
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    @property
-    def media(self) -> Path:
-        return self.folder / "media"
-
-    @property
-    def acks(self) -> Path:
-        return self.folder / "acks"
 
 
 def script(*, seed: int) -> list[Command]:
