@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 
 from starlette.types import Receive
 
-from retrieval.errors import BusyError, CrossfindError
-from retrieval.server.limits import RequestError, hang_up
+from retrieval.errors import CrossfindError
+from retrieval.server.limits import busy, gone, hang_up, too_slow
 
 __all__ = ["Lane"]
 
@@ -103,22 +103,22 @@ class Lane(Generic[P, A]):
         """
         if self.is_full:
             self.n_shed += 1
-            raise BusyError(f"the server is busy ({self.name}); ask again in a moment")
+            raise busy(self.name)
         loop = asyncio.get_running_loop()
         waiting = _Waiting[P, A](piece, key, loop.create_future())
         self.n_inside += 1
         self._waiting.append(waiting)
         self._start()
-        late = loop.call_later(self._seconds, _fail, waiting.answer, _too_slow(self._seconds))
-        gone = asyncio.ensure_future(hang_up(receive)) if receive is not None else None
-        if gone is not None:
-            gone.add_done_callback(lambda _: _fail(waiting.answer, _gone()))
+        late = loop.call_later(self._seconds, _fail, waiting.answer, too_slow(self._seconds))
+        left = asyncio.ensure_future(hang_up(receive)) if receive is not None else None
+        if left is not None:
+            left.add_done_callback(lambda _: _fail(waiting.answer, gone()))
         try:
             return await waiting.answer
         finally:
             late.cancel()
-            if gone is not None:
-                gone.cancel()
+            if left is not None:
+                left.cancel()
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
                 self.n_inside -= 1
@@ -173,7 +173,7 @@ class Lane(Generic[P, A]):
                 self._begin([one], key)
             return
         self.n_inside -= len(batch)
-        failed = _gone() if done.cancelled() else error
+        failed = gone() if done.cancelled() else error
         outcomes = done.result() if failed is None else [failed] * len(batch)
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
@@ -190,13 +190,3 @@ class Lane(Generic[P, A]):
 def _fail(answer: asyncio.Future[A], error: BaseException) -> None:
     if not answer.done():
         answer.set_exception(error)
-
-
-def _too_slow(seconds: float) -> RequestError:
-    return RequestError(
-        f"it took longer than {seconds:g} s; ask for less", code="timeout", status=503
-    )
-
-
-def _gone() -> RequestError:
-    return RequestError("the client has gone", code="gone", status=499)

@@ -190,6 +190,23 @@ def too_large() -> RequestError:
     )
 
 
+def too_slow(seconds: float) -> RequestError:
+    """Make the error of an answer that took too long."""
+    return RequestError(
+        f"it took longer than {seconds:g} s; ask for less", code="timeout", status=503
+    )
+
+
+def gone() -> RequestError:
+    """Make the error of a caller who waits no more."""
+    return RequestError("the client has gone", code="gone", status=499)
+
+
+def busy(name: str) -> BusyError:
+    """Make the error of a kind of work of which there is too much."""
+    return BusyError(f"the server is busy ({name}); ask again in a moment")
+
+
 class Gate:
     """Lets so many pieces of work run, so many wait, and sheds the rest.
 
@@ -228,7 +245,7 @@ class Gate:
         """
         if self.is_full:
             self.n_shed += 1
-            raise BusyError(f"the server is busy ({self.name}); ask again in a moment")
+            raise busy(self.name)
         loop = asyncio.get_running_loop()
         self.n_inside += 1
         job = self._pool.submit(work)
@@ -238,22 +255,18 @@ class Gate:
     async def _answer(self, job: Future[T], receive: Receive | None) -> T:
         answer = asyncio.wrap_future(job)
         watched: set[asyncio.Future[Any]] = {answer}  # Any: of different kinds
-        gone = asyncio.ensure_future(hang_up(receive)) if receive is not None else None
-        if gone is not None:
-            watched.add(gone)
+        left = asyncio.ensure_future(hang_up(receive)) if receive is not None else None
+        if left is not None:
+            watched.add(left)
         try:
             await asyncio.wait(watched, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
         finally:
             job.cancel()
-            if gone is not None:
-                gone.cancel()
-        if gone is not None and gone.done():
-            raise RequestError("the client has gone", code="gone", status=499)
-        raise RequestError(
-            f"it took longer than {self._seconds:g} s; ask for less", code="timeout", status=503
-        )
+            if left is not None:
+                left.cancel()
+        raise gone() if left is not None and left.done() else too_slow(self._seconds)
 
     def _leave(self) -> None:
         self.n_inside -= 1
