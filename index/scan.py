@@ -13,6 +13,7 @@ from index.types import Ids, Mask, Neighbors, Vectors
 
 MAX_QUERIES = 256
 MAX_SCORES = 1 << 22  # 16 MiB of float32 at a time, however many queries and vectors there are
+FIRST_ROWS = 2_048
 WIDENED_BYTES = 1 << 25
 GATHER_BELOW = 4
 
@@ -90,16 +91,24 @@ class _Piece:
 
 
 def _pieces(blocks: list[Block], *, n_queries: int) -> Iterator[_Piece]:
+    """Cut the blocks up, each piece up to twice the one before.
+
+    So the first raise the floor at little cost, and of each later one about k rows a query pass it.
+    """
+    n_rows = FIRST_ROWS
     for block in blocks:
         row_bytes = 4 * block.rows.shape[1]
         # float16 rows are widened into a copy, which must not become as large as the block
         widens = block.rows.dtype == np.float16
         most = WIDENED_BYTES // row_bytes if widens else len(block.rows)
-        step = max(1, min(MAX_SCORES // n_queries, most))
-        for start in range(0, len(block.rows), step):
+        share = 1.0 if block.wanted is None else float(np.mean(block.wanted))
+        start = 0
+        while start < len(block.rows) and share:
+            step = max(1, min(int(n_rows / share), most))
             piece = _piece(block, slice(start, start + step))
             if piece is not None:
                 yield piece
+            start, n_rows = start + step, min(2 * n_rows, max(1, MAX_SCORES // n_queries))
 
 
 def _piece(block: Block, here: slice) -> _Piece | None:

@@ -1,6 +1,6 @@
 """Recall asked is recall delivered, for text queries: tuned on some, judged on others.
 
-Each kind of index is tuned to each target with as many texts as a build takes, 250, and judged
+Each kind of index is tuned to each target with as many texts as a build takes, 128, and judged
 with 500 others. A cell is hit where these find the target less 0.01, or where the tuner said that
 it is out of reach and no point of a fine grid reaches it either. The settings found are raced
 against the fastest grid point that reaches the target on the very queries it is judged with. The
