@@ -302,9 +302,9 @@ class FaissIndex(Index):
             return search_filtered(queries, k=k, wanted=wanted, by=by)
         n_fetched, positions, scores = self._nearest(queries, k=k, parameters=parameters)
         found = self._best(queries, positions, k)
-        if not back.is_exact and found.counts.min() >= k:
-            return found
         doubtful = found.counts < k
+        if not back.is_exact and not np.count_nonzero(doubtful):
+            return found
         if back.is_exact and n_fetched < n_live:
             floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
             doubtful |= scores[:, -1] >= floor
@@ -334,7 +334,7 @@ class FaissIndex(Index):
         return n_asked, positions[:, :n_near], scores
 
     def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
-        if positions.shape[1] >= k and positions.min() >= 0:
+        if positions.shape[1] >= k and not np.count_nonzero(positions < 0):
             scores = score_table(queries, positions, rows=self._back.rows)
             return order_table(self._table.ids[positions], scores, k=k)
         return self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)

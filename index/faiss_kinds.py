@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from index.errors import BackendMissingError, InputError
-from index.rows import Half, KeptScales, StoredRows, widen
+from index.rows import Half, KeptScales, StoredRows
 from index.topk import Scores
 from index.types import Ids, SearchParameters, Vectors
 
@@ -229,8 +229,8 @@ class FaissKind(ABC):
 
     def _half_rows(self, coded: Core, positions: Ids) -> Vectors:
         """Read rows of a faiss float16 index."""
-        wide = widen(cast(Half, self._half_view(coded)[positions]))
-        return self._scales.bring_to_one(wide, at=positions, n=coded.ntotal)
+        stored = cast(Half, self._half_view(coded))
+        return self._scales.read(stored.take(positions, axis=0), at=positions, n=len(stored))
 
 
 def _checked(name: str, value: Value, *, allowed: tuple[int, int, int] | tuple[str, ...]) -> Value:

@@ -20,7 +20,8 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Condition()
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._n_users = 0
         self._n_waiting = 0
         self._changing = False
@@ -36,13 +37,13 @@ class Guard:
         return self._changer
 
     def begin_use(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._changing or self._n_waiting:
                 self._turn.wait_for(lambda: not self._changing and not self._n_waiting)
             self._n_users += 1
 
     def end_use(self) -> None:
-        with self._turn:
+        with self._lock:
             self._n_users -= 1
             if self._n_waiting:
                 self._turn.notify_all()

@@ -100,12 +100,13 @@ def widen(half: Half) -> Vectors:
         bits = wide[here].view(np.int32)
         bits[:] = half[here].view(np.int16)
         bits <<= 13
-        bits &= -0x70000001  # all but bits 28 to 30
+        bits &= _NO_COPIED_SIGNS
         wide[here] *= _EXPONENTS_APART
     return wide
 
 
 _EXPONENTS_APART = np.float32(2.0**112)
+_NO_COPIED_SIGNS = np.int32(-0x70000001)  # all but bits 28 to 30
 
 
 class KeptScales:
@@ -114,35 +115,58 @@ class KeptScales:
     Threads may share it; the worst is that both compute.
 
     Example:
-        >>> kept = KeptScales()
-        >>> kept.bring_to_one(np.array([[0.0, 2.0]], np.float32), at=np.array([7]), n=9).tolist()
+        >>> kept, half = KeptScales(), np.array([[0.0, 2.0]], np.float16)
+        >>> kept.read(half, at=np.array([7]), n=9).tolist()
         [[0.0, 1.0]]
     """
 
     def __init__(self) -> None:
         self._known = np.zeros(0, np.float32)  # 0: not computed yet
 
-    def bring_to_one(self, wide: Vectors, *, at: Ids, n: int) -> Vectors:
-        """Divide rows that were float16 by their length, as `read_rows` does.
+    def read(self, half: Half, *, at: Ids, n: int) -> Vectors:
+        """Turn float16 rows into float32 unit rows, to the last bit as `read_rows` does.
 
         Args:
-            wide: float32 [P, D], widened; changed in place.
+            half: float16 [P, D].
             at: int64 [P], their positions, each of a row that never changes.
             n: how many positions there are.
 
         Returns:
+            float32 [P, D], unit length, a new array.
+        """
+        scales = self._of(at, n=n)
+        if np.count_nonzero(scales) < len(at) or len(half) > CHUNK_ROWS:
+            return self.bring_to_one(widen(half), at=at, n=n)
+        bits = half.view(np.int16).astype(np.int32)  # as `widen` does, with one product for two
+        bits <<= 13
+        bits &= _NO_COPIED_SIGNS
+        rows: Vectors = bits.view(np.float32)
+        rows *= (scales * _EXPONENTS_APART)[:, None]
+        return rows
+
+    def bring_to_one(self, wide: Vectors, *, at: Ids, n: int) -> Vectors:
+        """Divide rows that were float16 by their length; `read` where they still are.
+
+        Args:
+            wide: float32 [P, D], widened; changed in place.
+            at, n: as for `read`.
+
+        Returns:
             wide.
         """
+        scales = self._of(at, n=n)
+        if np.count_nonzero(scales) < len(at):
+            self._known[at] = scales = _scales(wide)
+        wide *= scales[:, None]
+        return wide
+
+    def _of(self, at: Ids, *, n: int) -> Scales:
         known = self._known
         if len(known) < n:
             known = np.zeros(max(n, min(2 * len(known), len(known) + _MOST_SPARE)), np.float32)
             known[: len(self._known)] = self._known
             self._known = known
-        scales = known[at]
-        if not scales.all():
-            known[at] = scales = _scales(wide)
-        wide *= scales[:, None]
-        return wide
+        return known[at]
 
 
 _MOST_SPARE = 1_000_000

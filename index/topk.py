@@ -106,8 +106,7 @@ def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vecto
         [[1.0, 0.0], [0.0, 1.0]]
     """
     if len(positions) == 1:  # a single query is in a hurry
-        right = rows(positions[0]).astype(np.float64)
-        sums = np.einsum("d,kd->k", queries[0].astype(np.float64), right)
+        sums = rows(positions[0]).astype(np.float64) @ queries[0].astype(np.float64)
         return _within_one(sums.astype(np.float32)[None])
     scores = np.empty(positions.shape, np.float32)
     step = max(1, SCORE_CHUNK // positions.shape[1])
@@ -115,7 +114,7 @@ def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vecto
         here = positions[start : start + step]
         left = queries[start : start + step].astype(np.float64)
         right = rows(here.ravel()).astype(np.float64).reshape(*here.shape, -1)
-        scores[start : start + step] = np.einsum("qd,qkd->qk", left, right)
+        scores[start : start + step] = np.matmul(right, left[:, :, None])[:, :, 0]
     return _within_one(scores)
 
 

@@ -19,8 +19,10 @@ def test_kept_scales_give_the_rows_that_reading_gives(unit_vectors):
     kept, rng = KeptScales(), np.random.default_rng(2)
     for n in (100, 250, 400, 400):  # rows are added between searches
         at = rng.integers(0, n, 30)
-        mine = kept.bring_to_one(widen(half[at]), at=at, n=n)
-        assert np.array_equal(mine, read_rows(half[at]))
+        some = half[at]
+        for _ in range(2):  # computed, then remembered
+            assert np.array_equal(kept.read(some, at=at, n=n), read_rows(some))
+            assert np.array_equal(kept.bring_to_one(widen(some), at=at, n=n), read_rows(some))
 
 
 def test_a_row_without_length_or_with_nan_has_no_scale():
