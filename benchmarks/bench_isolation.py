@@ -69,7 +69,7 @@ def measure(found: list[Found], *, rounds: int) -> Iterator[tuple[Cost, Cost]]:
     spec = MediaSpec()
     with Loader(spec=spec, n_workers=1) as loader:
         loader.load(found[0])
-        (pid,) = _children()
+        (pid,) = _children(*_children(os.getpid()))  # of the fork server
 
         def here() -> None:
             for file in found:
@@ -101,8 +101,8 @@ def _cpu_s(pid: int) -> float:
     return time.process_time() + child_ns / 1e9
 
 
-def _children() -> list[int]:
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 

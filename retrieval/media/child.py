@@ -1,4 +1,4 @@
-"""The parent's end of one decoding child: start it, ask it, time it, bury it."""
+"""The parent's end of one decoding child: have it forked, ask it, time it, bury it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import mmap
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from retrieval.errors import BadMediaError, CrossfindError
+from retrieval.errors import BadMediaError
+from retrieval.media.forks import FORKS, Forked, no_child
 from retrieval.media.scan import Found
 from retrieval.media.speech import UNHEARD_FLAG
 from retrieval.media.wire import (
@@ -28,17 +26,11 @@ from retrieval.media.wire import (
 from retrieval.types import Loaded, MediaSpec
 
 _START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 60.0  # of a process that was killed: it only hangs with the disk
 _DEATHS = frozenset({"decoder_crashed", "decoder_timeout", "decoder_memory"})
 _PATIENCE = 10  # times its limit a file may take by the clock, on a machine that is busy
 _F_SETPIPE_SZ = 1031  # Linux; a picture fits into the pipe, so the child need not wait for us
 _PIPE_BYTES = 1 << 20
-
-# -I: no PYTHON* variables, no user site, no current folder. -S: no .pth files, which run code and
-# cost time; the parent's own search path is handed over instead. -B: nothing is written.
-_PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[1:]; from retrieval.media.worker_main import main; main()"
-)
 
 
 class Child:
@@ -66,7 +58,7 @@ class Child:
             "faults": faults_on,
         }
         self._shared: mmap.mmap | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self._is_struck = False
         self._lock = threading.Lock()  # `strike` comes from another thread
 
@@ -117,11 +109,11 @@ class Child:
         with self._lock:
             process, self._process = self._process, None
         if process is not None:
-            _kill(process)
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr, self._shared):
-                if pipe is not None:
-                    pipe.close()
+            process.kill()
+            process.wait(timeout_s=_END_TIMEOUT_S)
+            process.close()
+            if self._shared is not None:
+                self._shared.close()
             self._shared = None
 
     def strike(self) -> None:
@@ -129,43 +121,27 @@ class Child:
         with self._lock:
             self._is_struck = True
             if self._process is not None:
-                _kill(self._process)
+                self._process.kill()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parents[2])
-        path = [root, *(p for p in sys.path if os.path.isabs(p) and p != root)]
-        shared_fd = self._share()
+    def _start(self) -> Forked:
+        shared = self._share()
         try:
-            process = subprocess.Popen(
-                [*_PYTHON, _BOOT, *path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                cwd="/",
-                env=_ENVIRONMENT,
-                start_new_session=True,  # out of reach of the terminal's Ctrl-C
-                pass_fds=() if shared_fd is None else (shared_fd,),
-            )
-        except OSError as error:
-            raise _no_child(str(error)) from error
+            process = FORKS.fork(shared=shared)
         finally:
-            if shared_fd is not None:
-                os.close(shared_fd)
+            if shared is not None:
+                os.close(shared)
         with self._lock:
             self._process, self.n_jobs = process, 0
             if self._is_struck:  # between the start and here
-                _kill(process)
+                process.kill()
         pipe = _Pipe(process, limit_s=_START_TIMEOUT_S)
         _widen(pipe.out)
         try:
-            pipe.write(pack_header(self._config | {"shared": shared_fd}))
+            pipe.write(pack_header(self._config))
             read_header(pipe.read_into)
         except (WireError, EOFError, BrokenPipeError, TimeoutError) as error:
-            _kill(process)
-            said = process.stderr.read(4096).decode("utf-8", "replace") if process.stderr else ""
             self.end()
-            raise _no_child(said.strip().rpartition("\n")[2]) from error
+            raise no_child(f"{error}" or "the new process ended at once") from error
         return process
 
     def _share(self) -> int | None:
@@ -184,14 +160,12 @@ class Child:
             return None
         return descriptor
 
-    def _bury(
-        self, process: subprocess.Popen[bytes], found: Found, error: Exception
-    ) -> BadMediaError:
+    def _bury(self, process: Forked, found: Found, error: Exception) -> BadMediaError:
         """Say what a child died of. One that is still alive lied, and dies now."""
         alive = isinstance(error, WireError)
         try:
-            status = 0 if alive else process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
+            status = 0 if alive else process.wait(timeout_s=1)
+        except TimeoutError:
             status = 0
         self.end()
         if status in (-signal.SIGALRM, -signal.SIGXCPU):
@@ -228,10 +202,8 @@ class _Pipe:
     busy machine is no fault of the file.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], *, limit_s: float) -> None:
-        if process.stdin is None or process.stdout is None:
-            raise EOFError
-        self._in, self.out = process.stdin.fileno(), process.stdout.fileno()
+    def __init__(self, process: Forked, *, limit_s: float) -> None:
+        self._in, self.out = process.stdin, process.stdout
         self._pid, self._limit_s = process.pid, limit_s
         self._started_s, self._queued_s = time.monotonic(), _queued_s(process.pid)
 
@@ -271,33 +243,8 @@ def _queued_s(pid: int) -> float:
         return 0.0
 
 
-# Nothing of the user's environment: a decoder that is taken over finds no secrets.
-_ENVIRONMENT = {
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/bin:/bin",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-
-
 def _widen(descriptor: int) -> None:
     try:
         fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
         return  # not Linux, or the user's share is used up: slower, not wrong
-
-
-def _no_child(why: str) -> CrossfindError:
-    return CrossfindError(
-        f"no decoding process can be started ({why or 'it ended without a word'}); "
-        "check the installation with: python -m pip check",
-        code="workers_unavailable",
-    )

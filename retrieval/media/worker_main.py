@@ -1,7 +1,7 @@
 """The child of `Loader`: decodes one file after the other under hard limits, and may die of any.
 
-Started by `workers.py` with a clean environment; talks over its standard input and output. It
-imports no torch, faiss or SQL, and each decoder only when the first file of its kind comes.
+Forked by `fork_server.py`, in a clean environment; talks over its standard input and output. It
+imports no torch, faiss or SQL.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from retrieval.media.scan import Found
 from retrieval.media.wire import SHARED_BYTES, pack_header, pack_loaded, read_header, unpack_job
 from retrieval.types import MediaSpec
 
+SHARED_FD = 3
+"""Descriptor of the memory shared with the parent."""
+
 _MAX_OPEN_FILES = 64
 _NICE = 10  # the encoder's threads wait for each other: a decoder must not hold one of them up
 _SPARE_S = 5  # the parent's clock strikes first; ours is for a parent that is gone
@@ -25,9 +28,12 @@ _SPARE_S = 5  # the parent's clock strikes first; ours is for a parent that is g
 Buffers = list[bytes | memoryview]
 
 
-def main() -> None:
-    """Serve jobs until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def main(*, shares: bool) -> None:
+    """Serve jobs until the parent closes the pipe.
+
+    Args:
+        shares: pixels go through memory shared with the parent, given as `SHARED_FD`.
+    """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.nice(_NICE)
     out = _claim_stdout()
@@ -37,11 +43,9 @@ def main() -> None:
     patience_s = int(config["patience_s"])  # type: ignore[call-overload]
     memory_bytes = int(config["memory_bytes"])  # type: ignore[call-overload]
     faults_on = config["faults"] is True
-    number = config["shared"]
-    shared = mmap.mmap(number, SHARED_BYTES) if isinstance(number, int) else None
+    shared = mmap.mmap(SHARED_FD, SHARED_BYTES) if shares else None
     _limit(memory_bytes)
     _write(out, [pack_header({"ready": True})])
-    _silence_stderr()
     while True:
         try:
             job, listens = unpack_job(read_header(_read_into))
@@ -78,11 +82,6 @@ def _claim_stdout() -> int:
     return out
 
 
-def _silence_stderr() -> None:
-    # Until now it told the parent of a failed start; from here on decoders only chatter.
-    os.dup2(1, 2)
-
-
 def _limit(memory_bytes: int) -> None:
     for kind, limit in (
         (resource.RLIMIT_AS, memory_bytes),
@@ -116,7 +115,3 @@ def _write(descriptor: int, buffers: Buffers) -> None:
         view = memoryview(buffer)
         while view:
             view = view[os.write(descriptor, view) :]
-
-
-if __name__ == "__main__":
-    main()

@@ -19,10 +19,11 @@ from types import TracebackType
 from retrieval.errors import BadMediaError, CrossfindError, InputError, StoppedError
 from retrieval.media.child import Child
 from retrieval.media.faults import ENVIRONMENT_NAME
+from retrieval.media.forks import FORKS
 from retrieval.media.scan import Found
 from retrieval.types import Failure, Loaded, MediaSpec, Payload
 
-_JOBS_PER_CHILD = 1_000  # decoders leak; a fresh child costs 0.2 s
+_JOBS_PER_CHILD = 1_000  # decoders leak
 _MAX_READY_BYTES = 512 << 20  # decoded files that wait for the caller; then the children pause
 
 
@@ -69,6 +70,7 @@ class Loader:
         self._look_ahead = look_ahead
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        FORKS.join()
         faults_on = os.environ.get(ENVIRONMENT_NAME) == "1"
         self._children = [
             Child(spec=spec, timeout_s=timeout_s, memory_bytes=memory_bytes, faults_on=faults_on)
@@ -132,6 +134,8 @@ class Loader:
 
     def close(self) -> None:
         """End the children at once; files that wait are given up. May be called twice."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         for child in self._children:
             child.strike()
@@ -139,6 +143,7 @@ class Loader:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join(timeout=5)
+        FORKS.leave()
 
     def __enter__(self) -> Loader:
         return self

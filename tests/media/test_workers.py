@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import media_files
 import numpy as np
 import pytest
+from processes import children
 
 from retrieval.errors import BadMediaError, CrossfindError, InputError, StoppedError
 from retrieval.media import Found, Loader, child, find_file, load_file, scan, workers
@@ -157,19 +156,6 @@ def test_a_child_killed_by_the_system_counts_as_memory(faulty):
     assert caught.value.code == "decoder_memory"
 
 
-def children() -> list[int]:
-    """List this process's children."""
-    path = Path(f"/proc/self/task/{os.getpid()}/children")
-    found = subprocess.run(
-        ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())],
-        capture_output=True, text=True, check=False,
-    ).stdout if not path.exists() else ""  # fmt: skip
-    listed = [line.split() for line in found.splitlines()]
-    pids = [int(pid) for pid, name in listed if name != "ps"]
-    threads = Path("/proc/self/task").glob("*/children")
-    return pids or [int(pid) for file in threads for pid in file.read_text().split()]
-
-
 def test_faults_need_the_variable(tmp_path, monkeypatch):
     monkeypatch.delenv("CROSSFIND_TEST_DECODER", raising=False)
     path = media_files.picture(tmp_path / "segfault-1.png")
@@ -276,52 +262,11 @@ def test_close_ends_busy_children_within_a_second(faulty):
         loader.load(jobs[0])
 
 
-def test_children_die_with_their_parent(tmp_path):
-    media_files.picture(tmp_path / "a.png")
-    script = (
-        "import sys, time; from pathlib import Path;"
-        "from retrieval.media import *; from retrieval.types import MediaSpec;"
-        "loader = Loader(spec=MediaSpec()); loader.load(find_file(Path(sys.argv[1])));"
-        "print('up', flush=True); time.sleep(60)"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "a.png")], stdout=subprocess.PIPE
-    )
-    assert parent.stdout.readline() == b"up\n"
-    pids = [int(p) for f in Path(f"/proc/{parent.pid}/task").glob("*/children")
-            for p in f.read_text().split()]  # fmt: skip
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 5
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert len(pids) == 1
-    assert not any(alive(pid) for pid in pids)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_no_descriptor_and_no_thread_is_left_behind(faulty):
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     with Loader(spec=SPEC, n_workers=2) as loader:
         list(loader.load_many(faulty("good", "segfault", "exit", "lie-json", "good")))
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
-
-
-def test_a_child_that_cannot_start_is_no_fault_of_the_file(tmp_path, monkeypatch):
-    found = find_file(media_files.picture(tmp_path / "a.png"))
-    monkeypatch.setattr(child, "_BOOT", "raise SystemExit('no numpy here')")
-    with Loader(spec=SPEC) as loader, pytest.raises(CrossfindError) as caught:
-        loader.load(found)
-    assert caught.value.code == "workers_unavailable"
-    assert "no numpy here" in str(caught.value)
-    with Loader(spec=SPEC) as loader, pytest.raises(CrossfindError):
-        list(loader.load_many([found]))
 
 
 @pytest.mark.parametrize(
