@@ -1,18 +1,4 @@
-"""What a score means: how those of unrelated queries are distributed, per pair of modalities.
-
-For a query q and parts x of one modality, with a sample of the stored parts:
-    z          = (score - mean of q's scores) / spread of q's scores
-    evidence   = (z - M) / S     M, S: median and robust spread of the best z of random queries
-    confidence = 1 / (1 + exp(-1.702 (score - B) / T))
-                              B, T: median and robust spread of the best score of random queries
-1.702 makes the logistic follow the normal distribution, so confidence is about the share of
-random queries whose best hit is worse. AND and OR are ordered by evidence, which, unlike
-cosines, is comparable between modalities. Confidence does not use z: where the thing wanted is
-common in a store, the spread of just that query is large (AUROC of present against absent
-labels .43 with z, .95 with the score; benchmarks/quality/calibration.py).
-Nor does other evidence of one query tell more than its best score: the gap to the tenth hit, how
-much the first hits agree, how near query and hit are to random queries, the number of words; a
-logistic of all of them gains .000 +- .011 on 421 drawings held out (halves of concepts, 20 deals).
+"""Measure what scores mean, per pair of modalities, with random queries of a generation.
 
 Centring (MODELS.md 3; GR-CLIP) searches with q - mean of the queries of its modality, which takes
 from every item the bias it has towards all such queries. It is on per direction of a model only
@@ -21,9 +7,7 @@ where it measured better (benchmarks/quality/calibration.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -35,6 +19,7 @@ from retrieval.query.generation import Generation
 from retrieval.query.hub_search import Hubs, measure_hubs, read_alphas, search_corrected
 from retrieval.query.kept import Arrays, Kept
 from retrieval.query.open_space import OpenSpace
+from retrieval.query.pair import MIN_SPREAD, Pair
 from retrieval.store import BANK_KIND
 from retrieval.types import Modality, Space
 
@@ -43,63 +28,12 @@ MIN_PARTS = 30
 
 _VERSION = 1  # raise when the same vectors give other figures
 _SAMPLE = 1024
-_MIN_SPREAD = 1e-4
 _MIN_SCORE_SPREAD = 0.01
-_LOGISTIC = 1.702
 _MAX_COMPARISONS = 4_000_000
 _FEWEST_QUERIES = 32
 # (query, part) directions of a model in which centring measured better. None with these weights:
 # text->audio .940 for .950 on ESC-10, audio->image .815 for .852 on the demo set (R@10).
 CENTRED: dict[str, frozenset[tuple[str, str]]] = {"starter": frozenset()}
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """How queries of one modality score parts of another.
-
-    Attributes:
-        sample: float32 [S, D], stored parts of the modality.
-        shift: float32 [1, D], taken from a query before it ranks; zero without centring.
-        best_z, best_z_spread: median and robust spread of the best z of random queries.
-        best_score, best_score_spread: the same of their best scores.
-        hubs: what is taken from the scores of parts that are near to everything; None: nothing.
-    """
-
-    sample: Vectors
-    shift: Vectors
-    best_z: float
-    best_z_spread: float
-    best_score: float
-    best_score_spread: float
-    hubs: Hubs | None = None
-
-    def moments(self, ranking: Vectors) -> tuple[float, float]:
-        """Give mean and spread of a query's scores over the sample.
-
-        Args:
-            ranking: float32 [1, D], what the query ranks by.
-        """
-        taken = 0.0 if self.hubs is None else self.hubs.of_sample
-        scores = (self.sample @ ranking[0] - taken).astype(np.float64)
-        return float(scores.mean()), max(float(scores.std()), _MIN_SPREAD)
-
-    def evidence(self, z: float) -> float:
-        """Standardise z by the best z of random queries."""
-        return (z - self.best_z) / self.best_z_spread
-
-    def sureness(self, score: float) -> float:
-        """Standardise a score by the best scores of random queries."""
-        return (score - self.best_score) / self.best_score_spread
-
-
-def confidence(sureness: float) -> float:
-    """Turn a standardised score into a share in [0, 1].
-
-    Example:
-        >>> confidence(0.0), round(confidence(1.645), 2)
-        (0.5, 0.94)
-    """
-    return 1.0 / (1.0 + math.exp(-_LOGISTIC * max(-40.0, min(40.0, sureness))))
 
 
 class Calibrator:
@@ -142,9 +76,9 @@ class Calibrator:
             ids.tobytes(), b"" if query == "text" else self.part_ids(query).tobytes(),
         )  # fmt: skip
         arrays = _kept(opened).get(
-            "calibration", key, lambda: _to_arrays(self._measure(opened, query, part, alpha))
+            "calibration", key, lambda: _arrays(self._measure(opened, query, part, alpha))
         )
-        return _from_arrays(arrays)
+        return Pair.from_arrays(arrays) if arrays else None
 
     def _alpha(self, opened: OpenSpace, query: Modality, part: Modality) -> float:
         """Give the strength of hub correction; between parts of one kind there is none."""
@@ -204,31 +138,12 @@ class Calibrator:
         return np.asarray(_kept(opened).get(BANK_KIND, key, make)["vectors"], dtype=np.float32)
 
 
+def _arrays(pair: Pair | None) -> Arrays:
+    return {} if pair is None else pair.to_arrays()  # none: too little was there to measure
+
+
 def _kept(opened: OpenSpace) -> Kept:
     return Kept(opened.store.derived, tmp=opened.store.tmp)
-
-
-def _to_arrays(pair: Pair | None) -> Arrays:
-    if pair is None:
-        return {}
-    own = {f.name: np.asarray(getattr(pair, f.name)) for f in fields(pair) if f.name != "hubs"}
-    held = {} if pair.hubs is None else pair.hubs.to_arrays()
-    return own | {f"hubs_{name}": array for name, array in held.items()}
-
-
-def _from_arrays(arrays: Arrays) -> Pair | None:
-    if not arrays:
-        return None
-    held = {n.removeprefix("hubs_"): a for n, a in arrays.items() if n.startswith("hubs_")}
-    return Pair(
-        sample=np.asarray(arrays["sample"], np.float32),
-        shift=np.asarray(arrays["shift"], np.float32),
-        best_z=float(arrays["best_z"]),
-        best_z_spread=float(arrays["best_z_spread"]),
-        best_score=float(arrays["best_score"]),
-        best_score_spread=float(arrays["best_score_spread"]),
-        hubs=Hubs.from_arrays(held) if held else None,
-    )
 
 
 def _ranking(
@@ -258,7 +173,7 @@ def _best_z(
     best = []
     for row in range(len(ranking)):
         first = 1 if own is not None and found.ids[row, 0] == own[row] else 0
-        if first < found.counts[row] and spreads[row] > _MIN_SPREAD:
+        if first < found.counts[row] and spreads[row] > MIN_SPREAD:
             score = float(found.scores[row, first])
             best.append(((score - float(means[row])) / float(spreads[row]), score))
     return np.array(best, dtype=np.float64)

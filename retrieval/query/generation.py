@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from index.allowed import Allowed
 from index.types import Ids
@@ -11,12 +10,10 @@ from retrieval.asked import Asked
 from retrieval.catalog.read import Reader
 from retrieval.catalog.records import Snapshot
 from retrieval.query.open_space import OpenSpace
+from retrieval.query.pair import Pair
 from retrieval.query.rows import RowCache
 from retrieval.remote import Remote
 from retrieval.store import Store
-
-if TYPE_CHECKING:
-    from retrieval.query.calibrate import Pair
 
 
 @dataclass

@@ -11,12 +11,12 @@ from index.allowed import Allowed
 from index.types import Ids
 from retrieval.catalog.conditions import Condition
 from retrieval.catalog.read import Reader
-from retrieval.query.calibrate import confidence
 from retrieval.query.filters import allowed_parts
 from retrieval.query.fusion import fuse_ranks
 from retrieval.query.generation import Generation
 from retrieval.query.hybrid import Answer, Wording
 from retrieval.query.nearest import Nearest, Wanted
+from retrieval.query.pair import confidence
 from retrieval.query.plan import Leaf, Leg, leaves
 from retrieval.query.rank import Best, Found, first_wanted, search_leg
 from retrieval.types import Modality, Query

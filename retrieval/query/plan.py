@@ -16,9 +16,10 @@ from retrieval.encoders.base import Encoder
 from retrieval.encoders.text_cache import TEXT_CACHE
 from retrieval.errors import ModelError, NotFoundError, UsageError
 from retrieval.media import Loader, find_file
-from retrieval.query.calibrate import Calibrator, Pair
+from retrieval.query.calibrate import Calibrator
 from retrieval.query.expression import terms
 from retrieval.query.generation import Generation
+from retrieval.query.pair import Pair
 from retrieval.types import (
     ROW_FLAG,
     Every,
