@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate_to
 
 from index.types import SegmentInfo
 from retrieval.catalog.connect import connect, reading, sqlite_url, writing
@@ -149,18 +150,10 @@ def test_what_sqlite_itself_finds_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_rows_of_the_format_before_get_their_checksums(path: Path, tmp_path: Path) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    from retrieval.catalog import migrations
-
     old = tmp_path / "catalog.sqlite"
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     engine = connect(sqlite_url(old))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0004")
+    migrate_to(engine, "0004")
+    with engine.connect() as connection:
         assert current_revision(connection) == "0004"
     engine.dispose()
     with closing(sqlite3.connect(old)) as raw, raw:

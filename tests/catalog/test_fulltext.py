@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate_to
 from postgres import postgres
 
-from retrieval.catalog import migrations
 from retrieval.catalog.connect import connect, sqlite_url
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, path_key
 from retrieval.catalog.store import Catalog
@@ -193,15 +193,8 @@ def test_a_table_is_named_by_its_first_row(catalog: Catalog) -> None:
 
 def make_second_format(path: Path, *, of: Path) -> None:
     """Write what a catalog holds as the release before full text wrote it."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     engine = connect(sqlite_url(path))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+    migrate_to(engine, "0002")
     with engine.connect() as connection:
         connection.exec_driver_sql("ATTACH ? AS newer", (str(of),))
         for table in ("files", "items", "parts"):

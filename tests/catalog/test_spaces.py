@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate_to
 
-import retrieval.catalog as catalog_package
 from index.types import SegmentInfo
 from retrieval.catalog.connect import connect, sqlite_url
 from retrieval.catalog.migrate import current_revision
@@ -107,16 +107,8 @@ def test_vectors_are_buried_once(catalog: Catalog) -> None:
 
 def make_first_format(path: Path) -> None:
     """Write a catalog as the first release did, with an item and a segment."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    folder = Path(catalog_package.__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder))
     engine = connect(sqlite_url(path))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    migrate_to(engine, "0001")
     text = sa.text
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO store VALUES (1, 'u', 1, 2, 2)"))
