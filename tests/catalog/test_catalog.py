@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from migrated import migrate_to
 
 from retrieval.catalog.connect import connect, sqlite_url
-from retrieval.catalog.migrate import REVISIONS
+from retrieval.catalog.migrate import REVISIONS, migrate
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, path_key, printable
 from retrieval.catalog.schema import Base
 from retrieval.catalog.store import Catalog
@@ -115,8 +116,8 @@ def test_a_folder_is_not_its_longer_named_neighbour(catalog: Catalog) -> None:
 
 
 def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:
-    Catalog.open(tmp_path / "c.sqlite", uuid="u", create=True).close()
     engine = connect(sqlite_url(tmp_path / "c.sqlite"))
+    migrate_to(engine, "head")
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -128,6 +129,25 @@ def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:
         assert compare_metadata(context, Base.metadata) == []
         version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         assert version == REVISIONS[-1]
+
+
+def test_a_new_catalog_is_what_the_migrations_make(tmp_path: Path) -> None:
+    new, migrated = (connect(sqlite_url(tmp_path / name)) for name in ("new", "migrated"))
+    migrate(new, backup=None)
+    migrate_to(migrated, "head")
+    assert structure(new) == structure(migrated)
+
+
+def structure(engine: sa.Engine) -> dict[str, object]:
+    """Tell every object, and of tables the columns, indexes and references as SQLite knows them."""
+    with engine.connect() as connection:
+        objects = connection.exec_driver_sql("SELECT name, type, tbl_name FROM sqlite_master")
+        found: dict[str, object] = {name: rest for name, *rest in objects}
+        for name in list(found):
+            for what in ("table_info", "index_list", "index_info", "foreign_key_list"):
+                rows = connection.exec_driver_sql(f'PRAGMA {what}("{name}")').all()
+                found[f"{name} {what}"] = sorted(row[1:] for row in rows)
+    return found
 
 
 def test_sqlite_is_told_to_survive_power_loss(tmp_path: Path) -> None:
