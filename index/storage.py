@@ -296,7 +296,7 @@ class WriterLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
-            os.pwrite(fd, _describe_this_process().encode("utf-8", "backslashreplace"), 0)
+            os.pwrite(fd, describe_this_process().encode("utf-8", "backslashreplace"), 0)
         except BlockingIOError as error:
             holder = _printable(os.pread(fd, 400, 0)) or "a process that left no name"
             raise LockedError(
@@ -307,7 +307,13 @@ class WriterLock:
             raise storage_error(error, doing=f"take the lock {self._path}") from error
 
 
-def _describe_this_process() -> str:
+def describe_this_process() -> str:
+    """Say who holds a lock, for the message that another process shows.
+
+    Example:
+        >>> describe_this_process().startswith(f"pid {os.getpid()} on host ")
+        True
+    """
     # Only the program and its command: later arguments may hold a secret or a long list.
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
     return f"pid {os.getpid()} on host {socket.gethostname()} ({command})"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from retrieval.add_batch import Collector, Committed
 from retrieval.add_plan import (
@@ -30,7 +30,6 @@ from retrieval.add_plan import (
     vanished_files,
 )
 from retrieval.catalog.chunks import chunks
-from retrieval.catalog.records import FileRecord
 from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import StoppedError, StorageError
@@ -41,6 +40,7 @@ from retrieval.types import Failure, Outcome
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 # Less free space than this and a run would end in the middle.
 _MIN_FREE_BYTES = 64 << 20
 
@@ -156,6 +156,10 @@ def add(
         plan_skips(catalog, skipped, plan=run.plan)
         vanished = vanished_files(catalog, roots) if prune else iter(())
         run.finish(chain(lost_rows(catalog, tables), vanished))
+        while lost := run.take_lost():
+            with _closing_on(stop, loader) if stop else nullcontext():
+                run.take_all(loader.load_many(lost), commit_s=commit_s)
+            run.commit()
     return replace(run.report(), seconds=time.monotonic() - started_s)
 
 
@@ -249,11 +253,15 @@ class _Run:
         """Make everything taken so far true."""
         for copies in chunks(_drain(self.plan.copies)):
             with self._catalog.reading() as reader:
-                paths = reader.paths_by_hash({c.content_hash for c in copies if c.content_hash})
-            for copy in copies:
+                paths = reader.paths_by_hash({c.content_hash for _, c in copies if c.content_hash})
+            for found, copy in copies:
                 others = paths.get(copy.content_hash or "", [])
                 gone = [path for path in others if not is_there(path)]
-                self._collector.take_copy(copy, vanished=gone)
+                self._collector.take_copy(found, copy, vanished=gone)
+    def take_lost(self) -> list[Found]:
+        """Hand over the files that passed for known ones until their items went; load them."""
+        return list(_drain(self._collector.lost))
+
             self._n_copies += len(copies)
         if self._collector.is_empty:
             return
@@ -301,9 +309,9 @@ def _ignore(_: Failure) -> None:
     """Pass over what the add itself tells."""
 
 
-def _drain(copies: deque[FileRecord]) -> Iterator[FileRecord]:
-    while copies:
-        yield copies.popleft()
+def _drain(queue: deque[T]) -> Iterator[T]:
+    while queue:
+        yield queue.popleft()
 
 
 def _sum(report: AddReport, done: Committed) -> AddReport:

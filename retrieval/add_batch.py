@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from index.segments import write_segment
 from index.storage import failpoint
 from index.types import Ids, SegmentInfo
-from retrieval.add_plan import file_stamp, is_transcribed
+from retrieval.add_identity import Content, Identified, identify, is_known
+from retrieval.add_plan import file_stamp
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, printable
 from retrieval.catalog.store import Catalog
+from retrieval.catalog.write import Writer
 from retrieval.encoders.base import Encoder, Vectors
 from retrieval.media import Found
 from retrieval.media.speech import TRANSCRIBED_FLAG
@@ -37,56 +39,55 @@ class Committed:
 class _Pending:
     """Parts of one modality that wait for a full batch."""
 
-    ids: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
 
 
 class Collector:
     """Hold what has been loaded and encoded since the last commit.
 
-    One writer uses one Collector for a whole run, under the writer lock: it hands out ids.
+    Attributes:
+        lost: files that were taken for copies of a content whose items went before the commit;
+            they are to be loaded.
     """
 
     def __init__(self, *, catalog: Catalog, store: Store, encoder: Encoder) -> None:
         self._catalog = catalog
         self._store = store
         self._encoder = encoder
-        with catalog.reading() as reader:
-            self._next_item_id, self._next_part_id = reader.next_ids()
+        self.lost: deque[Found] = deque()
         self._clear()
 
     def _clear(self) -> None:
-        self._files: list[FileRecord] = []
-        self._items: dict[int, ItemRecord] = {}
-        self._new_contents: set[str] = set()
+        self._files: dict[str, tuple[Found | None, FileRecord]] = {}
+        self._contents: dict[str, Content] = {}
         self._vanished: list[str] = []
         self._waiting: dict[Modality, _Pending] = defaultdict(_Pending)
         self._vectors: dict[str, dict[int, Vectors]] = defaultdict(dict)
-        self._n_changed = 0
+        self._n_keys = 0
         self._n_copies = 0
 
     @property
     def is_empty(self) -> bool:
         """Tell whether a commit would change nothing."""
-        return not (self._files or self._items or self._vanished)
+        return not (self._files or self._vanished)
 
     def take_failure(self, failure: Failure, *, size_bytes: int, mtime_ns: int, stamp: str) -> None:
         """Remember a bad file, so that it is named and not tried again until it changes."""
-        self._files.append(
-            FileRecord(
-                path=failure.path,
-                size_bytes=size_bytes,
-                mtime_ns=mtime_ns,
-                caption_stamp=stamp,
-                content_hash=None,
-                code=failure.code,
-                reason=failure.reason,
-            )
+        bad = FileRecord(
+            path=failure.path,
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            caption_stamp=stamp,
+            content_hash=None,
+            code=failure.code,
+            reason=failure.reason,
         )
+        self._files[bad.path] = (None, bad)
 
-    def take_copy(self, file: FileRecord, *, vanished: Iterable[str]) -> None:
+    def take_copy(self, found: Found, file: FileRecord, *, vanished: Iterable[str]) -> None:
         """Remember a path whose content is known, and those of its paths that are gone."""
-        self._files.append(file)
+        self._files[file.path] = (found, file)
         self._vanished += vanished
         self._n_copies += 1
 
@@ -95,7 +96,7 @@ class Collector:
         self._vanished.append(path)
 
     def take(self, found: Found, loaded: Loaded) -> None:
-        """Take a loaded file: give it ids and let its parts wait for a full batch."""
+        """Take a loaded file: where its content is news, its parts wait for a full batch."""
         is_heard = TRANSCRIBED_FLAG in loaded.flags
         file = FileRecord(
             path=found.path,
@@ -104,37 +105,26 @@ class Collector:
             caption_stamp=file_stamp(found, is_transcribed=is_heard),
             content_hash=loaded.content_hash,
         )
-        self._files.append(file)
-        if loaded.content_hash in self._new_contents:
+        self._files[file.path] = (found, file)
+        content = Content(found.path, loaded.caption, is_heard, items=())
+        if loaded.content_hash in self._contents or self._is_known(loaded.content_hash, content):
             self._n_copies += 1
-            return
-        with self._catalog.reading() as reader:
-            same_content = reader.items_by_hash(loaded.content_hash)
-            known = reader.known_files([found.path]).get(found.path)
-            is_news = is_heard and not is_transcribed(known)
-            if same_content and _captions(same_content) == {loaded.caption} and not is_news:
-                self._n_copies += 1
-                return
-            reuse = {record: id_ for record, (id_, _) in same_content.items()}
-            old = known.content_hash if known is not None else None
-            # The path's item keeps its id, unless another path still holds the old content.
-            if not reuse and old and reader.paths_by_hash([old]) == {old: [found.path]}:
-                before = reader.items_by_hash(old)
-                reuse = {record: id_ for record, (id_, _) in before.items()}
-        self._new_contents.add(loaded.content_hash)
-        self._take_items(loaded, reuse)
+        else:
+            self._contents[loaded.content_hash] = replace(content, items=self._items_of(loaded))
 
-    def _take_items(self, loaded: Loaded, reuse: dict[int, int]) -> None:
+    def _is_known(self, content_hash: str, content: Content) -> bool:
+        with self._catalog.reading() as reader:
+            known = reader.items_by_hash(content_hash)
+            before = reader.known_files([content.path]).get(content.path)
+        return is_known(known, content=content, before=before)
+
+    def _items_of(self, loaded: Loaded) -> tuple[ItemRecord, ...]:
         by_record: dict[int, list[LoadedPart]] = defaultdict(list)
         for part in loaded.parts:
             by_record[part.record].append(part)
-        for record, parts in by_record.items():
-            item_id = reuse.get(record, 0)
-            self._n_changed += bool(item_id)
-            if not item_id:
-                item_id, self._next_item_id = self._next_item_id, self._next_item_id + 1
-            self._items[item_id] = ItemRecord(
-                id=item_id,
+        return tuple(
+            ItemRecord(
+                id=0,
                 content_hash=loaded.content_hash,
                 record=record,
                 modality=loaded.modality,
@@ -146,19 +136,21 @@ class Collector:
                 caption=loaded.caption,
                 flags=loaded.flags,
                 details=loaded.details,
-                parts=tuple(self._take_part(item_id, part) for part in parts),
+                parts=tuple(self._take_part(part) for part in parts),
             )
+            for record, parts in by_record.items()
+        )
 
-    def _take_part(self, item_id: int, part: LoadedPart) -> Part:
-        part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
+    def _take_part(self, part: LoadedPart) -> Part:
+        key, self._n_keys = self._n_keys, self._n_keys + 1
         waiting = self._waiting[part.modality]
-        waiting.ids.append(part_id)
+        waiting.keys.append(key)
         waiting.payloads.append(part.payload)
-        if len(waiting.ids) >= self._encoder.batch_size.get(part.modality, 32):
+        if len(waiting.keys) >= self._encoder.batch_size.get(part.modality, 32):
             self._encode(part.modality)
         return Part(
-            id=part_id,
-            item_id=item_id,
+            id=key,
+            item_id=0,
             modality=part.modality,
             start_s=part.start_s,
             end_s=part.end_s,
@@ -170,66 +162,87 @@ class Collector:
         for space in self._encoder.spaces:
             if modality in space.modalities:
                 vectors = self._encoder.encode(waiting.payloads, modality=modality, space=space)
-                assert len(vectors) == len(waiting.ids)
-                self._vectors[space.id].update(zip(waiting.ids, vectors, strict=True))
+                assert len(vectors) == len(waiting.keys)
+                self._vectors[space.id].update(zip(waiting.keys, vectors, strict=True))
 
     def commit(self) -> Committed:
         """Encode what waits, write the segments, and make everything true in one transaction."""
         for modality in list(self._waiting):
             self._encode(modality)
-        items = self._placed_items()
-        refused = self._new_contents - {item.content_hash for item in items}
-        files = [_refuse(f) if f.content_hash in refused else f for f in self._files]
-        segments = self._write_segments(items)
-        failpoint("commit.before")
-        with self._catalog.writing() as writer:
-            for space in self._encoder.spaces:
-                writer.ensure_space(space)
-            n_removed = writer.apply(
-                Batch(
-                    files=tuple(files),
-                    items=tuple(items),
-                    segments=tuple(segments),
-                    vanished=tuple(self._vanished),
-                    next_item_id=self._next_item_id,
-                    next_part_id=self._next_part_id,
-                )
-            )
+        done, lost = self._catalog.write(self._write)
         failpoint("commit.after")
+        self.lost += [found for path in lost if (found := self._files[path][0]) is not None]
+        self._clear()
+        return done
+
+    def _write(self, writer: Writer) -> tuple[Committed, list[str]]:
+        """Write the batch, segments first; give what is done and the paths that were lost.
+
+        Whoever commits is alone meanwhile: nobody can have deleted the new segments for garbage,
+        nor given their ids to others.
+        """
+        known = [file for _, file in self._files.values()]
+        batch = identify(self._contents, files=known, reader=writer)
+        items = self._placed_items(batch)
+        refused = set(self._contents) - batch.copies - {item.content_hash for item in items}
+        lost = [file.path for file in known if file.content_hash in batch.lost]
+        files = [
+            _refuse(file) if file.content_hash in refused else file
+            for file in known
+            if file.content_hash not in batch.lost
+        ]
+        segments = self._write_segments(items, batch.keys)
+        failpoint("commit.before")
+        for space in self._encoder.spaces:
+            writer.ensure_space(space)
+        n_removed = writer.apply(
+            Batch(
+                files=tuple(files),
+                items=tuple(items),
+                segments=tuple(segments),
+                vanished=tuple(self._vanished),
+                next_item_id=batch.next_item_id,
+                next_part_id=batch.next_part_id,
+            )
+        )
+        n_changed = sum(item.id in batch.changed for item in items)
         done = Committed(
-            n_added=len(items) - self._n_changed,
-            n_changed=self._n_changed,
-            n_copies=self._n_copies,
+            n_added=len(items) - n_changed,
+            n_changed=n_changed,
+            n_copies=self._n_copies + len(batch.copies) - len(lost),
             n_bad=sum(bool(file.code) for file in files),
             n_removed=n_removed,
             n_parts=sum(len(item.parts) for item in items),
         )
-        self._clear()
-        return done
+        return done, lost
 
-    def _placed_items(self) -> list[ItemRecord]:
+    def _placed_items(self, batch: Identified) -> list[ItemRecord]:
         """Drop the parts the model could not place, and the items that have no other."""
         unplaced = {
-            part_id
+            key
             for vectors in self._vectors.values()
-            for part_id, vector in vectors.items()
+            for key, vector in vectors.items()
             if not vector.any()
         }
+        if not unplaced:
+            return list(batch.items)
         items = [
-            replace(item, parts=tuple(part for part in item.parts if part.id not in unplaced))
-            for item in self._items.values()
+            replace(item, parts=tuple(p for p in item.parts if batch.keys[p.id] not in unplaced))
+            for item in batch.items
         ]
         return [item for item in items if item.parts]
 
-    def _write_segments(self, items: list[ItemRecord]) -> list[tuple[str, SegmentInfo]]:
+    def _write_segments(
+        self, items: Iterable[ItemRecord], keys: Mapping[int, int]
+    ) -> list[tuple[str, SegmentInfo]]:
         """Write one segment per space; vectors are matched to ids by key, never by position."""
-        part_ids = [part.id for item in items for part in item.parts]
+        part_ids = sorted(part.id for item in items for part in item.parts)
         written = []
         for space in self._encoder.spaces:
             vectors = self._vectors.get(space.id, {})
-            ids = np.array(sorted(id_ for id_ in part_ids if id_ in vectors), dtype=np.int64)
+            ids = np.array([id_ for id_ in part_ids if keys[id_] in vectors], dtype=np.int64)
             if len(ids):
-                matrix = np.stack([vectors[int(id_)] for id_ in ids])
+                matrix = np.stack([vectors[keys[int(id_)]] for id_ in ids])
                 written.append((space.id, self._write_segment(space, ids, matrix)))
         return written
 
@@ -252,7 +265,3 @@ def _refuse(file: FileRecord) -> FileRecord:
         reason=f"{printable(file.path)}: the model gave no finite vector for it; "
         "look at the file, or use another model",
     )
-
-
-def _captions(items: dict[int, tuple[int, str | None]]) -> set[str | None]:
-    return {caption for _, caption in items.values()}

@@ -30,13 +30,13 @@ class Plan:
     """What planning found besides the files to load; filled while the plan is being consumed.
 
     Attributes:
-        copies: paths whose content the catalog knows under another path.
+        copies: files whose content the catalog knows under another path, and their records.
         skipped: paths the scan refused, not known as such before.
         n_unchanged, n_unchanged_bad: paths that need nothing, and those of them that are bad.
         n_noted: symbolic links and the like.
     """
 
-    copies: deque[FileRecord] = field(default_factory=deque)
+    copies: deque[tuple[Found, FileRecord]] = field(default_factory=deque)
     skipped: deque[Failure] = field(default_factory=deque)
     n_unchanged: int = 0
     n_unchanged_bad: int = 0
@@ -179,13 +179,12 @@ def _settled(
         return False  # the loader will say what is wrong with it
     if not reader.items_by_hash(content_hash):
         return False
-    plan.copies.append(
-        FileRecord(
-            path=found.path,
-            size_bytes=found.size_bytes,
-            mtime_ns=found.mtime_ns,
-            caption_stamp="",
-            content_hash=content_hash,
-        )
+    record = FileRecord(
+        path=found.path,
+        size_bytes=found.size_bytes,
+        mtime_ns=found.mtime_ns,
+        caption_stamp="",
+        content_hash=content_hash,
     )
     return True
+    plan.copies.append((found, record))

@@ -39,6 +39,7 @@ from retrieval.build_wishes import DEFAULT_WISHES, Wishes
 from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
 from retrieval.garbage import collect_garbage
+from retrieval.catalog.write import Writer
 from retrieval.remote import MILVUS_KIND, Remote, drop_unnamed
 from retrieval.store import Store
 from retrieval.types import MODALITIES, Space
@@ -189,7 +190,8 @@ class _Job:
             merged = _write_merged(space, sources, store=self._store)
             sources = [self._open(SegmentEntry(space.id, info, 0)) for info in merged]
         entry, outcome = self._publish(space, plan, sources, n_live=n_live)
-        with self._catalog.writing() as writer:
+
+        def name_files(writer: Writer) -> None:
             generation = writer.touch()
             if self._merges:
                 for info in merged:
@@ -197,6 +199,8 @@ class _Job:
                 writer.retire_segments([s.info.name for s in entries], generation)
             writer.record_derived(replace(entry, generation=generation))
         return BuildReport(
+
+        self._catalog.write(name_files)
             space=space.id,
             kind=plan.kind,
             n_vectors=n_live,

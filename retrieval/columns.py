@@ -19,6 +19,7 @@ from pathlib import Path
 
 from retrieval.catalog.conditions import FIELDS, Kind, Value
 from retrieval.catalog.store import Catalog
+from retrieval.catalog.write import Writer
 from retrieval.errors import InputError, UsageError
 from retrieval.media.details import clean_tags
 from retrieval.media.table import Cells, read_table
@@ -71,7 +72,8 @@ def add_columns(table: Path, *, catalog: Catalog) -> ColumnsReport:
     names = list(dict.fromkeys(name for _, cells in rows for name in cells))
     tag_name = next((name for name in _TAG_NAMES if name in names), None)
     wanted = {name: _column_name(name) for name in names if name != tag_name}
-    with catalog.writing() as writer:
+
+    def put(writer: Writer) -> tuple[dict[str, Kind], dict[str, int], int]:
         known = writer.columns()
         if len(wanted) + len(known) > _MAX_COLUMNS:
             raise _bad(f"there would be more than {_MAX_COLUMNS} columns; leave some out")
@@ -87,8 +89,11 @@ def add_columns(table: Path, *, catalog: Catalog) -> ColumnsReport:
         if tag_name is not None:
             tagged = {items[p]: _tags(c.get(tag_name)) for p, c in rows if p in items}
             writer.put_tags(list(tagged.items()))
+        return kinds, items, len(told)
+
+    kinds, items, n_told = catalog.write(put)
     unknown = [path for path, _ in rows if path not in items]
-    return ColumnsReport(kinds, len(rows), len(told), len(unknown), tuple(unknown[:10]))
+    return ColumnsReport(kinds, len(rows), n_told, len(unknown), tuple(unknown[:10]))
 
 
 def _absolute(path: str, folder: Path) -> str:

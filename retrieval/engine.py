@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -110,6 +110,10 @@ class Engine:
         self._catalog.close()
 
     def add(
+    def turn(self, *, alone: bool = True) -> AbstractContextManager[bool]:
+        """Hold the right to write; see `retrieval.catalog.store.Catalog.turn`."""
+        return self._catalog.turn(self.store, alone=alone)
+
         self,
         *paths: str | os.PathLike[str],
         prune: bool = False,
@@ -136,8 +140,9 @@ class Engine:
             StorageError: the disk is full or read-only.
         """
         roots = [Path(path).expanduser().absolute() for path in paths]
-        with self.store.lock(), self.serving.adding(on) as (loader, encoder):
-            collect_garbage(self._catalog, store=self.store)
+        with self.turn(alone=False) as alone, self.serving.adding(on) as (loader, encoder):
+            if alone:
+                collect_garbage(self._catalog, store=self.store)
             return add(
                 roots,
                 catalog=self._catalog,
@@ -160,7 +165,7 @@ class Engine:
     ) -> list[BuildReport]:
         """Build the index of each space from its segments; see `retrieval.build.build`."""
         wishes = replace(wishes, remote=wishes.remote or remote_of(self._settings))
-        with self.store.lock():
+        with self.turn():
             return build(
                 catalog=self._catalog, store=self.store, force=force, wishes=wishes,
                 on_plan=on_plan, bank=lambda space: encode_bank(self.encoder, space),
@@ -168,12 +173,12 @@ class Engine:
 
     def add_columns(self, table: str | os.PathLike[str]) -> ColumnsReport:
         """Give items columns of the user's own; see `retrieval.columns.add_columns`."""
-        with self.store.lock():
+        with self.turn(alone=False):
             return add_columns(Path(table), catalog=self._catalog)
 
     def remove(self, *targets: str | os.PathLike[str] | int) -> int:
         """Remove items by path, folder or id; return how many went. The files stay."""
-        with self.store.lock():
+        with self.turn(alone=False):
             return remove(targets, catalog=self._catalog)
 
     def search(
@@ -277,7 +282,7 @@ class Engine:
             n_sample: parts of each modality that are encoded again from their sources, to see that
                 vectors belong to their ids; 0 for none.
         """
-        with self.store.lock() if repair else nullcontext():
+        with self.turn() if repair else nullcontext():
             return run_verification(
                 catalog=self._catalog, store=self.store, serving=self.serving,
                 repair=repair, n_sample=n_sample,
@@ -302,7 +307,7 @@ class Engine:
                 migration up, which gives None.
             partial, on_parts, stop: see there.
         """
-        with self.store.lock():
+        with self.turn():
             target = kept_model(self._catalog) if to is None else to
             if not target:
                 return None
@@ -313,7 +318,7 @@ class Engine:
 
     def drop_old_model(self) -> int:
         """Drop the vectors kept from before the last migration; return how many files went."""
-        with self.store.lock():
+        with self.turn():
             return drop_old(self._catalog, store=self.store)
 
     def share(self) -> None:

@@ -11,6 +11,7 @@ CrossfindError
 │   └── TerminatedError   the system did                                  exit 143
 └── (index.errors)        InputError StorageError DamagedError TooNewError LockedError
                           UnreachableError BackendMissingError
+    └── (Unreachable) ConnectionLostError   the catalog's server is away  exit 6
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "BadMediaError",
     "BusyError",
     "CatalogDamagedError",
+    "ConnectionLostError",
     "CrossfindError",
     "DamagedError",
     "InputError",
@@ -67,6 +69,12 @@ class BadMediaError(CrossfindError):
     default_code = "bad_media"
     exit_code = 3
     http_status = 422
+
+
+class ConnectionLostError(UnreachableError):
+    """The server of the catalog does not answer; what was being written was not."""
+
+    default_code = "catalog_unreachable"
 
 
 class BusyError(CrossfindError):

@@ -13,6 +13,7 @@ from index.storage import failpoint
 from index.types import Ids
 from retrieval.catalog.spaces import resting_name
 from retrieval.catalog.store import Catalog
+from retrieval.catalog.write import Writer
 from retrieval.encoders.base import Encoder, Vectors
 from retrieval.store import Store
 from retrieval.types import Modality, Part, Payload, Space
@@ -86,11 +87,14 @@ class Filler:
                 written.append((resting_name(space), info))
                 placed.update(ids.tolist())
         failpoint("migrate.commit")
+
+        def name_segments(writer: Writer) -> None:
+            generation = writer.generation()
+            for name, info in written:
+                writer.add_segment(name, info, generation)
+
         if written:
-            with self._catalog.writing() as writer:
-                generation = writer.generation()
-                for name, info in written:
-                    writer.add_segment(name, info, generation)
+            self._catalog.write(name_segments)
         self._placed += sorted(placed)
         self._vectors.clear()
 

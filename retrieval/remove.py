@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from retrieval.catalog.read import Reader
 from retrieval.catalog.store import Catalog
+from retrieval.catalog.write import Writer
 from retrieval.config import expand_home
 from retrieval.errors import NotFoundError, UsageError
+from retrieval.media.urls import is_url
 
 Target = str | os.PathLike[str] | int
 
@@ -25,11 +27,12 @@ def remove(targets: Sequence[Target], *, catalog: Catalog) -> int:
     Raises:
         NotFoundError: a target is not in the store; nothing is removed.
     """
-    with catalog.writing() as writer:
-        paths: list[str] = []
-        for target in targets:
-            paths += _paths(target, writer)
+
+    def forget(writer: Writer) -> int:
+        paths = [path for target in targets for path in _paths(target, writer)]
         return writer.remove_paths(paths)
+
+    return catalog.write(forget)
 
 
 def resolve_item(target: Target, *, reader: Reader) -> int | None:
@@ -70,4 +73,5 @@ def _paths(target: Target, reader: Reader) -> list[str]:
 
 
 def _absolute(target: str | os.PathLike[str]) -> str:
-    return str(expand_home(target).absolute())
+    named = os.fspath(target)
+    return named if is_url(named) else str(expand_home(target).absolute())

@@ -10,8 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from index.storage import describe_this_process
+from retrieval.catalog import turns
+from retrieval.catalog.turns import committing
 from retrieval.errors import (
     CatalogDamagedError,
+    ConnectionLostError,
     CrossfindError,
     LockedError,
     StorageError,
@@ -28,8 +32,17 @@ _PRAGMAS = (
     "cell_size_check=ON",
 )
 
-
+# A server reads in as many threads: a connection beyond the pool would be opened each time.
 _POOL_SIZE = 40
+# PostgreSQL's server has 100 connections for everybody: few are kept, more opened when needed.
+_PG_POOL = {"pool_size": 8, "max_overflow": 32, "pool_timeout": turns.WAIT_S, "pool_recycle": 1800}
+# What the URL does not say. A server that has gone silent is noticed within a minute.
+_PG_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 
 
 def connect(url: str) -> sa.Engine:
@@ -49,10 +62,13 @@ def connect(url: str) -> sa.Engine:
         ) from error
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        # One writer and short reads: a small pool, and a check that a connection still lives.
         driver = "postgresql+psycopg" if parsed.drivername == "postgresql" else parsed.drivername
+        own = {**_PG_CONNECTION, "application_name": describe_this_process()[:63]}
+        own = {name: value for name, value in own.items() if name not in parsed.query}
         try:
-            return sa.create_engine(parsed.set(drivername=driver), pool_pre_ping=True, pool_size=4)
+            return sa.create_engine(
+                parsed.set(drivername=driver), pool_pre_ping=True, connect_args=own, **_PG_POOL
+            )
         except ModuleNotFoundError as error:
             raise UsageError(
                 f"a PostgreSQL catalog needs {error.name}: pip install 'crossfind[postgres]'",
@@ -63,7 +79,6 @@ def connect(url: str) -> sa.Engine:
             f"catalog URL names {backend}; crossfind keeps its catalog in sqlite or postgresql",
             code="bad_catalog_url",
         )
-    # A server reads in as many threads: a connection beyond the pool would be opened each time.
     engine = sa.create_engine(parsed, pool_size=_POOL_SIZE)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -107,11 +122,17 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open one write transaction; it commits at the end, or changes nothing."""
+    """Open one write transaction; it commits at the end, or changes nothing.
+
+    Raises:
+        ConnectionLostError: a server went away before the commit; nothing was written.
+        StorageError: it went away during the commit and cannot say what became of it
+            (`commit_unknown`).
+    """
     with (
         translated(engine),
         engine.connect().execution_options(write=True) as connection,
-        connection.begin(),
+        connection.begin() if engine.dialect.name == "sqlite" else committing(connection),
     ):
         yield connection
 
@@ -134,29 +155,44 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+# What other errors say of themselves: their signs, ours, its code, and what to do.
+_SAID: tuple[tuple[tuple[str, ...], type[CrossfindError], str, str], ...] = (
+    (
+        ("permission denied",), UsageError, "catalog_rights",
+        "the user of catalog {where} lacks rights ({text}); as its owner run: "
+        "GRANT ALL ON SCHEMA public, GRANT ALL ON ALL TABLES IN SCHEMA public",
+    ),
+    (
+        ("locked", "lock timeout"), LockedError, "catalog_locked",
+        "catalog {where} stayed locked for {wait_s:g} s ({text}); try again",
+    ),
+    (
+        ("full",), StorageError, "disk_full",
+        "no space left for catalog {where} ({text}); free some and run again",
+    ),
+    (
+        ("readonly", "read-only"), StorageError, "disk_read_only",
+        "catalog {where} cannot be written ({text})",
+    ),
+    (("",), StorageError, "catalog_error", "catalog {where} failed: {text}"),
+)  # fmt: skip
+_UNREACHABLE = (
+    "catalog {where} cannot be reached ({text}); see that its server runs, then run the same "
+    "command again"
+)
+
+
 def _ours(engine: sa.Engine, error: exc.DBAPIError) -> CrossfindError:
     where = engine.url.render_as_string()
     text = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
     lowered = text.lower()
+    # PostgreSQL gives each of its errors a number; the driver's own, of no connection, have none.
+    if error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None:
+        return ConnectionLostError(_UNREACHABLE.format(where=where, text=text))
     if any(sign in lowered for sign in _DAMAGE):
         return _damaged(engine, text)
-    if "permission denied" in lowered:
-        return UsageError(
-            f"the user of catalog {where} lacks rights ({text}); as its owner run: "
-            "GRANT ALL ON SCHEMA public, GRANT ALL ON ALL TABLES IN SCHEMA public",
-            code="catalog_rights",
-        )
-    if "locked" in lowered:
-        return LockedError(
-            f"catalog {where} stayed locked for 30 s ({text}); try again", code="catalog_locked"
-        )
-    if "full" in lowered:
-        return StorageError(
-            f"no space left for catalog {where} ({text}); free some and run again", code="disk_full"
-        )
-    if "readonly" in lowered or "read-only" in lowered:
-        return StorageError(f"catalog {where} cannot be written ({text})", code="disk_read_only")
-    return StorageError(f"catalog {where} failed: {text}", code="catalog_error")
+    kind, code, words = next(row[1:] for row in _SAID if any(sign in lowered for sign in row[0]))
+    return kind(words.format(where=where, text=text, wait_s=turns.WAIT_S), code=code)
 
 
 def _damaged(engine: sa.Engine, what: str) -> CatalogDamagedError:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from retrieval.catalog import fulltext
 from retrieval.catalog.schema import Base
+from retrieval.catalog.turns import take_commit
 from retrieval.errors import CatalogDamagedError, TooNewError
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def migrate(engine: sa.Engine, *, backup: Path | None) -> None:
 
 def _upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # another process may have begun to: it goes first
+            take_commit(connection)
         if current_revision(connection) is None:
             _create(connection)
         else:

@@ -44,12 +44,18 @@ class Reader(StoreReader, FileReader, FieldReader):
 
     def items_by_hash(self, content_hash: str) -> dict[int, tuple[int, str | None]]:
         """Map record number to (item id, caption) for one content."""
-        rows = self._connection.execute(
-            sa.select(ItemRow.record, ItemRow.id, ItemRow.caption).where(
-                ItemRow.content_hash == content_hash
-            )
-        )
-        return {int(record): (int(id_), caption) for record, id_, caption in rows}
+        return self.items_by_hashes([content_hash]).get(content_hash, {})
+
+    def items_by_hashes(
+        self, hashes: Iterable[str]
+    ) -> dict[str, dict[int, tuple[int, str | None]]]:
+        """Map contents to what `items_by_hash` gives; those without items are left out."""
+        found: dict[str, dict[int, tuple[int, str | None]]] = {}
+        for chunk in chunks(hashes):
+            rows = self._connection.execute(_items_by_hash(), {"hashes": chunk})
+            for content_hash, record, id_, caption in rows:
+                found.setdefault(str(content_hash), {})[int(record)] = (int(id_), caption)
+        return found
 
     def parts(self, ids: Iterable[int]) -> dict[int, Part]:
         """Look up parts by id."""
@@ -217,3 +223,12 @@ def _parts_by_id() -> sa.Select[*tuple[Any, ...]]:
 @cache
 def _items_by_id() -> sa.Select[*tuple[Any, ...]]:
     return sa.select(ItemRow).where(ItemRow.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+@cache
+def _items_by_hash() -> sa.Select[*tuple[Any, ...]]:
+    """Build the statement once: every file that is added asks it."""
+    columns = (ItemRow.content_hash, ItemRow.record, ItemRow.id, ItemRow.caption)
+    return sa.select(*columns).where(
+        ItemRow.content_hash.in_(sa.bindparam("hashes", expanding=True))
+    )

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 import sqlalchemy as sa
 
 from index.storage import publish
-from retrieval.catalog import fulltext
+from retrieval.catalog import fulltext, turns
 from retrieval.catalog.check import check_rows, check_structure
 from retrieval.catalog.connect import connect, reading, sqlite_url, translated, writing
 from retrieval.catalog.migrate import copy_sqlite, migrate
 from retrieval.catalog.read import Reader
 from retrieval.catalog.schema import StoreRow
 from retrieval.catalog.seal import sealed
+from retrieval.catalog.turns import Turn
 from retrieval.catalog.write import Writer
-from retrieval.errors import CatalogDamagedError, StorageError, UsageError
+from retrieval.errors import (
+    CatalogDamagedError,
+    ConnectionLostError,
+    LockedError,
+    StorageError,
+    UsageError,
+)
+from retrieval.store import Store
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_PAUSE_S = 0.1
 
 
 class Catalog:
@@ -38,6 +52,8 @@ class Catalog:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._turn: Turn | None = None
+        self._generation = 0  # that this writer, alone, has left
 
     @classmethod
     def open(cls, path: Path, *, uuid: str, url: str = "", create: bool = False) -> Catalog:
@@ -89,9 +105,77 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Open one write transaction; it commits at the end of the block, or changes nothing."""
+        """Open one write transaction; it commits at the end of the block, or changes nothing.
+
+        Raises:
+            ConnectionLostError: the server went away; nothing was written, see `write`.
+        """
+        turn = self._turn
+        if turn is not None:
+            with translated(self._engine):
+                turn.keep()
         with writing(self._engine) as connection:
-            yield Writer(connection)
+            writer = Writer(connection)
+            if turn is not None and turn.alone:
+                self._check_alone(writer.generation())
+            yield writer
+            generation = writer.generation() if turn is not None and turn.alone else 0
+        self._generation = generation
+
+    def write(self, body: Callable[[Writer], T]) -> T:
+        """Run a write transaction, once more where the connection is lost before it commits.
+
+        Args:
+            body: what is written; it may be called several times, and counts once.
+
+        Raises:
+            ConnectionLostError: the server stays away.
+        """
+        end_s = time.monotonic() + turns.WAIT_S
+        while True:
+            try:
+                with self.writing() as writer:
+                    result = body(writer)
+            except ConnectionLostError as error:
+                if time.monotonic() > end_s:
+                    raise
+                _log.warning("%s; trying again", error)
+                time.sleep(_PAUSE_S)
+            else:
+                return result
+
+    @contextmanager
+    def turn(self, store: Store, *, alone: bool = True) -> Iterator[bool]:
+        """Hold the right to write to a store.
+
+        SQLite: the store's lock file; who comes second is refused at once. PostgreSQL: a lock of
+        the database, wherever the writers are; who comes second waits a while.
+
+        Args:
+            store: whose catalog this is.
+            alone: nobody else writes meanwhile. False, on PostgreSQL: others may that are not
+                alone either; each commit sees those before it.
+
+        Yields:
+            Whether nobody else writes meanwhile: then what no generation names is garbage.
+
+        Raises:
+            LockedError: somebody else writes.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with store.lock():
+                yield True
+            return
+        with translated(self._engine):
+            turn = Turn(self._engine, alone=alone)
+        try:
+            with self.reading() as reader:
+                self._generation = reader.generation()
+            self._turn = turn
+            yield alone
+        finally:
+            self._turn = None
+            turn.end()
 
     def check_rows(self) -> tuple[int, list[str]]:
         """Count the protected rows, and name those that are not what was written."""
@@ -146,14 +230,29 @@ class Catalog:
         """Close every connection."""
         self._engine.dispose()
 
+    def _check_alone(self, generation: int) -> None:
+        """Refuse to write on where somebody else has written while the turn was lost."""
+        if generation != self._generation:
+            raise LockedError(
+                f"catalog {self._engine.url.render_as_string()} was written by another process "
+                "while the connection that held the right to write was lost; run the same command "
+                "again",
+                code="turn_lost",
+            )
+
     def _identify(self, uuid: str, *, create: bool) -> None:
+        own = sa.select(StoreRow.uuid)
         with reading(self._engine) as connection:
-            found = connection.execute(sa.select(StoreRow.uuid)).scalar()
+            found = connection.execute(own).scalar()
         if found is None and create:
             with writing(self._engine) as connection:
-                row = {"id": 1, "uuid": uuid, "generation": 0, "next_item_id": 1, "next_part_id": 1}
-                connection.execute(sa.insert(StoreRow), [sealed(StoreRow, row)])
-        elif found != uuid:
+                found = connection.execute(own).scalar()  # another process may have been faster
+                if found is None:
+                    row = {"id": 1, "uuid": uuid, "generation": 0}
+                    row |= {"next_item_id": 1, "next_part_id": 1}
+                    connection.execute(sa.insert(StoreRow), [sealed(StoreRow, row)])
+                    found = uuid
+        if found != uuid:
             raise CatalogDamagedError(
                 f"the catalog belongs to store {found}, not to {uuid}; "
                 "name the right --store or CROSSFIND_CATALOG"

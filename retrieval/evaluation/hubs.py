@@ -78,7 +78,7 @@ def tune_hubs(
             "give more right answers",
             code="no_queries",
         )
-    with engine.store.lock():
+    with engine.turn():
         with engine.serving.reading() as (reader, generation):
             asked = _Asked(engine, reader, generation)
             choices = [asked.choose(direction, chosen) for direction, chosen in large.items()]

@@ -16,7 +16,6 @@ from index.container import MappedFile
 from retrieval import add_batch
 from retrieval.catalog import connect
 from retrieval.engine import Engine
-from retrieval.garbage import collect_garbage
 from retrieval.query import open_space
 
 PLANTS: dict[str, Callable[[], None]] = {}
@@ -157,7 +156,11 @@ def garbage_collected_by_a_reader() -> None:
 
     def collect(cls: type[Engine], *args: Any, **options: Any) -> Engine:
         engine: Engine = opened(cls, *args, **options)
-        collect_garbage(engine._catalog, store=engine.store)
+        with engine._catalog.reading() as reader:
+            kept = reader.file_names()
+        for path in engine.store.segments.iterdir():
+            if path.name not in kept:
+                path.unlink()
         return engine
 
     _replace(Engine, "open", classmethod(collect))

@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 
 def _binaries() -> Path:
@@ -43,6 +45,16 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://crossfind@/postgres?host={folder}"
     finally:
         _run([*control, "-m", "immediate", "stop"])
+
+
+def fresh_database(root: str) -> str:
+    """Make an empty database on the server of a URL, and give its own URL."""
+    name = f"d{uuid4().hex}"
+    engine = sa.create_engine(root, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return sa.make_url(root).set(database=name).render_as_string(hide_password=False)
 
 
 def _run(command: list[str]) -> None:
