@@ -20,6 +20,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,6 +41,7 @@ SHA256_BYTES = 32
 MAX_HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 20
 ALIGNMENT = 64
+PARALLEL_FROM, MAX_THREADS = 4, 4  # a block takes a core a millisecond
 
 
 class ContainerSink:
@@ -96,21 +98,37 @@ class Blocks:
         self._file, self._crcs = file, crcs
         self._good = np.zeros(len(crcs), np.bool_)
 
-    def check(self, start: int, stop: int) -> None:
-        """Prove bytes start..stop of the file.
+    def check(self, *spans: tuple[int, int]) -> None:
+        """Prove bytes of the file, many blocks by several threads.
+
+        Args:
+            spans: first and last (excluded) of bytes that lie together.
 
         Raises:
             DamagedError: a block differs from what was written.
         """
-        for number in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)):
-            if self._good[number]:
-                continue
-            first = number * BLOCK_BYTES
-            block = self._file.body[first : first + BLOCK_BYTES]
-            if zlib.crc32(block) != self._crcs[number]:
-                raise damaged(self._file.path, f"its block {number} differs from its checksum")
-            self._good[number] = True
-            self._file.release(first, len(block))  # most of it is not what was asked for
+        wanted = {
+            number
+            for start, stop in spans
+            for number in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES))
+            if not self._good[number]
+        }
+        for number in wanted:
+            self._file.will_need(number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES)
+        if len(wanted) < PARALLEL_FROM:
+            for number in sorted(wanted):
+                self._check(number)
+            return
+        with ThreadPoolExecutor(MAX_THREADS) as pool:
+            list(pool.map(self._check, sorted(wanted)))
+
+    def _check(self, number: int) -> None:
+        first = number * BLOCK_BYTES
+        block = self._file.body[first : first + BLOCK_BYTES]
+        if zlib.crc32(block) != self._crcs[number]:
+            raise damaged(self._file.path, f"its block {number} differs from its checksum")
+        self._good[number] = True
+        self._file.release(first, len(block))  # most of it is not what was asked for
 
 
 class MappedFile:
@@ -170,6 +188,13 @@ class MappedFile:
         if isinstance(mapped, mmap.mmap):
             mapped.madvise(mmap.MADV_DONTNEED, start, n_bytes or len(self.view) - start)
 
+    def will_need(self, start: int, stop: int) -> None:
+        """Have the system read bytes start..stop ahead, in larger pieces than pages."""
+        mapped = self.view.obj
+        if isinstance(mapped, mmap.mmap):
+            first = start - start % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, first, min(stop, len(self.view)) - first)
+
     def blocks(self) -> Blocks:
         """Give the checksums of the blocks, themselves checked."""
         table = self.view[len(self.body) : self._trailer_at]
@@ -218,7 +243,7 @@ def read_head(file: MappedFile, *, kinds: Sequence[str], blocks: Blocks | None) 
     if header_bytes > MAX_HEADER_BYTES or ids_at > len(view):
         raise damaged(path, "it does not begin like a saved index")
     if blocks is not None:
-        blocks.check(0, ids_at)
+        blocks.check((0, ids_at))
     header = _parse_header(bytes(view[PREFIX.size : ids_at]), kinds=kinds, path=path)
     n = int(header["n"])
     live_at = ids_at + 8 * n
@@ -227,7 +252,7 @@ def read_head(file: MappedFile, *, kinds: Sequence[str], blocks: Blocks | None) 
     if n < 0 or core_at > len(view):
         raise damaged(path, f"it has {len(view)} bytes, too few for {n} ids")
     if blocks is not None:
-        blocks.check(0, core_at)
+        blocks.check((0, core_at))
     ids = np.frombuffer(view, "<i8", n, ids_at).astype(np.int64)
     bits = np.frombuffer(view, np.uint8, end - live_at, live_at)
     live = np.unpackbits(bits, count=n, bitorder="little").astype(np.bool_)

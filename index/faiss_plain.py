@@ -232,10 +232,23 @@ class IvfKind(TrainedKind):
 
         asked = self._asking((n_probes,), reading) if selector is None else reading()
         if self.lists is not None and not self.lists.all_proven:
-            _, probed = self.core.quantizer.search(queries, n_probes)
-            self.lists.prove(probed)
+            return self._prove_and_read(self.lists, queries, k=k, n_probes=n_probes, asked=asked)
         found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
         return found
+
+    def _prove_and_read(
+        self, lists: MappedLists, queries: Vectors, *, k: int, n_probes: int, asked: object
+    ) -> tuple[Scores, Ids]:
+        """Rank the lists once, to prove those that are read and to read them."""
+        pointer, n = self.faiss.swig_ptr, len(queries)
+        near, probed = self._part("quantizer").search(queries, n_probes)
+        lists.prove(probed)
+        scores, positions = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+        given = (pointer(queries), k, pointer(probed), pointer(near))
+        self.core.search_preassigned_c(
+            n, *given, pointer(scores), pointer(positions), False, asked
+        )  # in faiss's Python it takes no parameters
+        return scores, positions
 
     def needed(
         self, effort: str, queries: Vectors, positions: Ids, *, k: int, given: SearchParameters
@@ -250,8 +263,11 @@ class IvfKind(TrainedKind):
         super().add(vectors)
 
     def _trained_rows(self, positions: Ids) -> Vectors:
-        if self.lists is not None and not self.lists.all_proven:
-            self.lists.prove(self.lists.lists_of(positions))
+        if self.lists is not None:
+            codes = self.lists.codes(positions)
+            if self._is_half:
+                return self._scales.read(codes.view(np.float16), at=positions, n=self.core.ntotal)
+            return codes.view(np.float32)
         rows: Vectors = self.core.reconstruct_batch(positions)
         if self._is_half:
             self._scales.bring_to_one(rows, at=positions, n=self.core.ntotal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 from index.container import Blocks, MappedFile, damaged
 from index.faiss_kinds import Core, import_faiss
@@ -28,7 +29,8 @@ class MappedLists:
         self._file, self._blocks, self._core_at = file, blocks, core_at
         self._bytes = np.frombuffer(file.body, np.uint8)
         self._proven = np.zeros(0, np.bool_)
-        self._lists_of: Ids = np.zeros(0, np.int64)
+        self._ways: Ids = np.zeros(0, np.int64)  # list << 32 | offset of each row (DirectMap.h)
+        self._codes_at: Ids = np.zeros(0, np.int64)  # of the lists that are proven
         self._core: Core = None
         self.all_proven = False
 
@@ -43,19 +45,22 @@ class MappedLists:
         """
         faiss = import_faiss()
         mine = self._bytes[self._core_at :]
+        # Centroids and the way to each row, which faiss copies at once: about twice the ids.
+        self._file.will_need(self._core_at, 3 * self._core_at)
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(mine), len(mine))
         core = faiss.read_index(reader)
         lists = core.invlists
         filled = (number for number in range(core.nlist) if lists.list_size(number))
         first = next(filled, None)  # lists lie in the order of their numbers, behind all else
         end = len(self._bytes) if first is None else self._at(lists.get_codes(first))
-        self._blocks.check(0, end)
+        self._blocks.check((0, end))
         if list_sizes_crc(core) != sizes_crc:
             raise damaged(self._file.path, "the lengths of its lists differ from what was written")
         self._core, self._proven = core, np.zeros(core.nlist, np.bool_)
+        self._codes_at = np.zeros(core.nlist, np.int64)
         if core.ntotal:
             ways = core.direct_map.array
-            self._lists_of = faiss.rev_swig_ptr(ways.data(), ways.size())
+            self._ways = faiss.rev_swig_ptr(ways.data(), ways.size())
         return core
 
     def read(self) -> Core:
@@ -63,10 +68,17 @@ class MappedLists:
         faiss = import_faiss()
         return faiss.deserialize_index(self._bytes[self._core_at :])
 
-    def lists_of(self, positions: Ids) -> Ids:
-        """Tell which lists hold the rows at some positions, int64 [P]."""
-        held: Ids = self._lists_of[positions] >> 32  # as faiss packs list and offset (DirectMap.h)
-        return held
+    def codes(self, positions: Ids) -> npt.NDArray[np.uint8]:
+        """Copy the codes at some positions out of lists, which are proven before: uint8 [P, B]."""
+        ways = self._ways[positions]
+        numbers = ways >> 32
+        self.prove(numbers)
+        n_bytes = self._core.code_size
+        starts = self._codes_at[numbers] + (ways & 0xFFFFFFFF) * n_bytes
+        found = np.empty((len(positions), n_bytes), np.uint8)
+        for row, start in zip(found, starts.tolist(), strict=True):
+            row[:] = self._bytes[start : start + n_bytes]
+        return found
 
     def prove(self, numbers: Ids) -> None:
         """Prove lists; int64 of any shape, -1 for none.
@@ -74,17 +86,20 @@ class MappedLists:
         Raises:
             DamagedError: one of them differs from what was written.
         """
-        if self.all_proven:
-            return
+        if self.all_proven or np.count_nonzero(self._proven[numbers]) == numbers.size:
+            return  # a -1 finds the last one here
         wanted = numbers[numbers >= 0]
-        for number in sorted(set(wanted[~self._proven[wanted]].tolist())):
-            lists = self._core.invlists
+        lists, n_bytes = self._core.invlists, self._core.code_size
+        missing = sorted(set(wanted[~self._proven[wanted]].tolist()))
+        spans = []
+        for number in missing:
             n = lists.list_size(number)
             if n:
                 codes, ids = self._at(lists.get_codes(number)), self._at(lists.get_ids(number))
-                self._blocks.check(codes, codes + n * lists.code_size)
-                self._blocks.check(ids, ids + 8 * n)
-            self._proven[number] = True
+                spans += [(codes, codes + n * n_bytes), (ids, ids + 8 * n)]
+                self._codes_at[number] = codes
+        self._blocks.check(*spans)
+        self._proven[missing] = True
         self.all_proven = bool(self._proven.all())
 
     def prove_all(self) -> None:
