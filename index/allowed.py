@@ -22,6 +22,8 @@ class Allowed:
 
     Args:
         ids: int64 [A], any order, none negative; must not change afterwards.
+        expression: the same set, or one that holds it, in the words of an engine that filters by
+            fields of its own (see `index.remote`); empty where there are none.
 
     Raises:
         InputError: ids are of another type or shape.
@@ -34,8 +36,9 @@ class Allowed:
         array([1])
     """
 
-    def __init__(self, ids: Ids) -> None:
+    def __init__(self, ids: Ids, *, expression: str = "") -> None:
         self.ids = check_ids(ids, what="allowed")
+        self.expression = expression
         self._masks: WeakKeyDictionary[IdTable, tuple[int, Mask, int]] = WeakKeyDictionary()
 
     def __len__(self) -> int:

@@ -146,7 +146,10 @@ class Index(ABC):
             k_there = min(k, n_wanted)
             if k_there == 0 or not len(queries):
                 return _no_neighbors(len(queries), k)
-            found = self._search(queries, k=k_there, wanted=wanted, parameters=parameters)
+            found = self._search_among(
+                queries, k=k_there, wanted=wanted, parameters=parameters,
+                expression="" if wanted is None or allowed is None else allowed.expression,
+            )  # fmt: skip
         return _widened(found, k=k)
 
     def fork(self) -> Self:
@@ -222,6 +225,18 @@ class Index(ABC):
 
         At least k positions qualify, and k are found. `wanted` must not be changed.
         """
+
+    def _search_among(
+        self,
+        queries: Vectors,
+        *,
+        k: int,
+        wanted: Mask | None,
+        parameters: SearchParameters,
+        expression: str,  # noqa: ARG002  # for an engine that filters by fields of its own
+    ) -> Neighbors:
+        """Search as `_search` does; `expression` says of what the wanted positions are a part."""
+        return self._search(queries, k=k, wanted=wanted, parameters=parameters)
 
     @abstractmethod
     def _close(self) -> None:

@@ -4,24 +4,27 @@ A collection holds ids and vectors, and nothing that only it knows: it is built 
 and dropped like any derived file. What Milvus answers is looked up in the id table (rows of a
 build that was broken off are unknown there), scored again from the rows, and ordered as everywhere.
 
-A filter by group is a choice of partitions there. Of other filters Milvus is told nothing: its
-graph, given 30 allowed ids of 3,000, missed a fifth of the best ten. Few allowed rows are compared
-here, exactly; for many, more candidates are asked for (see `index.filtered`).
+A filter by group is a choice of partitions there. Others are told to Milvus where it was measured
+to find with filters what it finds without (`pushes`): as an expression over the fields of its rows,
+or as ids. Milvus Lite's graph does not: given 30 allowed ids of 3,000 it missed a fifth of the best
+ten. There, more candidates are asked for (see `index.filtered`). Few allowed rows are compared
+here, exactly, and whatever Milvus was told, what is allowed is looked at once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from index.allowed import Allowed
 from index.base import Index, check_new_ids
 from index.errors import DamagedError, InputError
 from index.filtered import SPARE, Nominator, search_filtered
 from index.ids import IdTable
 from index.remote_plan import ALGORITHMS
-from index.remote_server import MOST_NEAREST, MilvusServer
+from index.remote_server import MOST_NEAREST, FieldKind, MilvusServer, Values
 from index.row_blocks import PIECE_ROWS, ArrayBlock, RowBlock, RowBlocks
 from index.rows import read_rows
 from index.scan import Block, scan
@@ -30,9 +33,13 @@ from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 Labels = npt.NDArray[np.int8]
 
+_DEAD = np.int8(-2)  # in the place of a partition: not written
+
 # What a request costs, in rows that could be compared here meanwhile.
 _ROWS_PER_REQUEST = 20_000.0
 _ROWS_PER_CANDIDATE = 10.0
+_ROWS_PER_ID = 0.2  # of those that Milvus is told
+_MOST_IDS = 100_000  # in one request; 1 MB of text
 _LIKELY = 1.5  # times the candidates that would hold k wanted ones on average
 
 
@@ -44,6 +51,7 @@ class MilvusIndex(Index):
         server: where the collection is.
         collection: its name; made where there is none.
         partitions: names of what Milvus keeps apart, so that a filter by them costs nothing there.
+        fields: of its rows, which `Allowed.expression` may name.
         algorithm: one of `ALGORITHMS`.
         is_there: the collection was made before, and must be there.
         parameters: of the algorithm; the defaults where left out.
@@ -63,6 +71,7 @@ class MilvusIndex(Index):
         server: MilvusServer,
         collection: str,
         partitions: Sequence[str] = (),
+        fields: Mapping[str, FieldKind] | None = None,
         algorithm: str = "HNSW",
         is_there: bool = False,
         **parameters: int,
@@ -77,7 +86,8 @@ class MilvusIndex(Index):
                 raise InputError(f"{name} has no effect on {algorithm}", code="bad_parameter")
         self.server, self.collection, self.algorithm = server, collection, algorithm
         self.parameters = dict(known.defaults) | parameters
-        self.partitions = tuple(partitions)
+        self.partitions, self.fields = tuple(partitions), dict(fields or {})
+        self.pushes = not known.effort  # exact search is exact among any rows
         self._rows = RowBlocks(dim)
         self._labels = np.zeros(0, np.int8)  # by position: number of its partition, -1 for none
         self._known: tuple[int, Ids, Ids] | None = None
@@ -87,7 +97,7 @@ class MilvusIndex(Index):
             build = {name: self.parameters[name] for name in known.build}
             server.create(
                 collection, dim=self.dim, algorithm=algorithm, parameters=build,
-                partitions=self.partitions,
+                partitions=self.partitions, fields=self.fields,
             )  # fmt: skip
 
     @property
@@ -96,7 +106,14 @@ class MilvusIndex(Index):
         return (effort,) if effort else ()
 
     def add_block(
-        self, block: RowBlock, *, ids: Ids, labels: Labels | None = None, is_there: bool = False
+        self,
+        block: RowBlock,
+        *,
+        ids: Ids,
+        labels: Labels | None = None,
+        values: Values | None = None,
+        live: Mask | None = None,
+        is_there: bool = False,
     ) -> None:
         """Index rows that stay where they are; all or none are found afterwards.
 
@@ -104,6 +121,8 @@ class MilvusIndex(Index):
             block: unit rows once widened; checked by who wrote them; must not change.
             ids: int64 [block.n], none negative, none twice, none in use.
             labels: int8 [block.n], number of each one's partition, -1 for none; None: none has one.
+            values: what each row has in every field.
+            live: bool [block.n]; the others take their positions, and are not written.
             is_there: the collection has them already; only the rows are taken note of.
 
         Raises:
@@ -114,8 +133,12 @@ class MilvusIndex(Index):
         with self._guard.change():
             self._check_open()
             self._check_unused(ids)
-            self._append(block, ids=ids, labels=labels, is_there=is_there)
+            self._append(
+                block, ids=ids, labels=labels, values=values or {}, live=live, is_there=is_there
+            )
             self._table.append(ids)
+            if live is not None:
+                self._table.remove(ids[~live])
 
     def settle(self, parameters: SearchParameters) -> None:
         """Make searches try this hard unless told otherwise.
@@ -130,42 +153,88 @@ class MilvusIndex(Index):
                 self.parameters[name] = value
 
     def _add(self, vectors: Vectors, *, ids: Ids) -> None:
-        self._append(ArrayBlock(vectors.copy()), ids=ids, labels=None, is_there=False)
+        block = ArrayBlock(vectors.copy())
+        self._append(block, ids=ids, labels=None, values={}, live=None, is_there=False)
 
-    def _append(self, block: RowBlock, *, ids: Ids, labels: Labels | None, is_there: bool) -> None:
+    def _append(
+        self,
+        block: RowBlock,
+        *,
+        ids: Ids,
+        labels: Labels | None,
+        values: Values,
+        live: Mask | None,
+        is_there: bool,
+    ) -> None:
         labels = np.full(block.n, -1, np.int8) if labels is None else labels
+        if values.keys() != self.fields.keys() and not is_there:
+            raise InputError(f"rows of {self.collection} have the fields {list(self.fields)}")
         if not is_there and block.n:
-            self._insert(block, ids=ids, labels=labels)
+            written = np.ones(block.n, np.bool_) if live is None else live
+            self._insert(block, ids=ids, labels=np.where(written, labels, _DEAD), values=values)
             self.server.settle(self.collection)
         self._rows.append(block)
         self._labels = np.concatenate([self._labels, labels])
 
-    def _insert(self, block: RowBlock, *, ids: Ids, labels: Labels) -> None:
+    def _insert(self, block: RowBlock, *, ids: Ids, labels: Labels, values: Values) -> None:
         for start in range(0, block.n, PIECE_ROWS):
             here = slice(start, min(start + PIECE_ROWS, block.n))
             rows = read_rows(block.slice(here.start, here.stop))
-            for label in np.unique(labels[here]).tolist():
-                mine = labels[here] == label
-                partition = "" if label < 0 else self.partitions[label]
+            for label in np.unique(labels[here][labels[here] != _DEAD]).tolist():
+                mine = np.flatnonzero(labels[here] == label)
+                at = (start + mine).tolist()
                 self.server.insert(
-                    self.collection, rows[mine], ids=ids[here][mine], partition=partition
-                )
+                    self.collection, rows[mine], ids=ids[here][mine],
+                    partition="" if label < 0 else self.partitions[label],
+                    values={name: [column[p] for p in at] for name, column in values.items()},
+                )  # fmt: skip
 
     def _search(
         self, queries: Vectors, *, k: int, wanted: Mask | None, parameters: SearchParameters
     ) -> Neighbors:
+        return self._search_among(queries, k=k, wanted=wanted, parameters=parameters, expression="")
+
+    def _search_among(
+        self,
+        queries: Vectors,
+        *,
+        k: int,
+        wanted: Mask | None,
+        parameters: SearchParameters,
+        expression: str,
+    ) -> Neighbors:
         mask = self._table.live if wanted is None else wanted
-        by = _MilvusNominator(self, mask, self._effort(parameters))
+        by = _MilvusNominator(
+            self, mask, self._effort(parameters), expression=expression if self.pushes else ""
+        )
         if parameters.exact:
             return by.scan(queries, k=k)
         return search_filtered(queries, k=k, wanted=mask, by=by)
+
+    def search_told(self, queries: Vectors, *, k: int, among: Ids, expression: str) -> Neighbors:
+        """Find the nearest of some ids as Milvus alone filters, whatever `pushes` says.
+
+        Args:
+            queries: float32 [Q, D], unit length.
+            k: at most as many as there are ids.
+            among: int64 [A], ids that are alive here.
+            expression: the same set, in Milvus's words.
+
+        Returns:
+            Neighbors [Q, k]; a place for which Milvus found nothing scores -2.
+        """
+        with self._guard.use():
+            wanted = Allowed(among).over(self._table)[0]
+            effort = self._effort(SearchParameters())
+            by = _MilvusNominator(self, wanted, effort, expression=expression)
+            return by.decide(queries, by.nominate(queries, k + SPARE), k=k)
 
     def _effort(self, parameters: SearchParameters) -> dict[str, int]:
         algorithm = ALGORITHMS[self.algorithm]
         if not algorithm.effort:
             return {}
         value = getattr(parameters, algorithm.effort) or self.parameters[algorithm.effort]
-        return {algorithm.effort_there: int(value)}
+        return {algorithm.effort_there: int(value), **algorithm.search_always}
 
     def positions(self, ids: Ids) -> Ids:
         """Find the live positions of ids, -1 for those that are not alive here."""
@@ -186,11 +255,17 @@ class MilvusIndex(Index):
 
 
 class _MilvusNominator(Nominator):
-    """One search of a collection, among the wanted positions."""
+    """One search of a collection, among the wanted positions.
 
-    def __init__(self, ix: MilvusIndex, wanted: Mask, effort: dict[str, int]) -> None:
+    `expression` lets through all wanted rows, and perhaps others; empty: it lets all through.
+    """
+
+    def __init__(
+        self, ix: MilvusIndex, wanted: Mask, effort: dict[str, int], *, expression: str
+    ) -> None:
         self._ix, self._wanted, self._effort = ix, wanted, effort
         self._table: IdTable = ix._table
+        self._expression, self._n_told = expression, 0
         self._share, self._partitions = 1.0, list[str]()
         if ix._table.n_live == ix._table.n_positions == np.count_nonzero(wanted):
             return
@@ -203,19 +278,28 @@ class _MilvusNominator(Nominator):
         self._partitions = [names[number] for number in asked.tolist()]
 
     def n_candidates(self, k: int) -> int:
-        return (k if self._share == 1 else int(_LIKELY * k / self._share)) + SPARE
+        if self._share == 1 or self._expression:
+            return k + SPARE
+        n = int(_LIKELY * k / self._share) + SPARE
+        n_wanted = int(np.count_nonzero(self._wanted))
+        if n <= MOST_NEAREST or n_wanted > _MOST_IDS or not self._ix.pushes:
+            return n
+        ids = ",".join(map(str, self._table.ids[self._wanted].tolist()))
+        self._expression, self._n_told = f"id in [{ids}]", n_wanted
+        return k + SPARE
 
     def rows_compared(self, n: int) -> float:
         if n > MOST_NEAREST:
             return float("inf")
-        return _ROWS_PER_REQUEST + _ROWS_PER_CANDIDATE * n
+        return _ROWS_PER_REQUEST + _ROWS_PER_CANDIDATE * n + _ROWS_PER_ID * self._n_told
 
     def nominate(self, queries: Vectors, n: int) -> Ids:
         ix = self._ix
-        effort = {name: max(value, n) for name, value in self._effort.items() if name != "nprobe"}
+        as_many = {name for name in self._effort if name not in ("nprobe", "refine_k")}
+        effort = {name: max(self._effort[name], n) for name in as_many}
         found = ix.server.nearest(
             ix.collection, queries, n=n, effort=self._effort | effort,
-            partitions=self._partitions,
+            partitions=self._partitions, expression=self._expression,
         )  # fmt: skip
         return ix.positions(found)
 

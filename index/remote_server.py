@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,10 +16,18 @@ from index.types import Ids, Vectors
 
 Client = Any  # pymilvus is imported with the first connection
 
+FieldKind = Literal["text", "number", "whole"]
+"""What a field holds: a text, a float64, or an int64."""
+Values = Mapping[str, Sequence[str | int | float]]
+"""Field -> what each row has in it."""
+
 SCHEMES = ("milvus://", "milvus+https://")
 MOST_NEAREST = 16_384  # of one search; Milvus's own limit
 _BATCH_BYTES = 16 << 20  # of vectors in one request; gRPC takes 64 MiB
+_MOST_CHARS = 64  # of a text field
 _TIMEOUT_S = 30.0
+_NO_FIELDS: Mapping[str, FieldKind] = MappingProxyType({})
+_NO_VALUES: Values = MappingProxyType({})
 
 
 class MilvusServer:
@@ -57,6 +66,7 @@ class MilvusServer:
         algorithm: str,
         parameters: Mapping[str, int],
         partitions: Sequence[str] = (),
+        fields: Mapping[str, FieldKind] = _NO_FIELDS,
     ) -> None:
         """Make an empty collection of ids and vectors, compared by inner product.
 
@@ -66,28 +76,50 @@ class MilvusServer:
             algorithm: one of `ALGORITHMS`.
             parameters: ours, for building.
             partitions: beside the default one.
+            fields: by which it can be filtered; a text has at most 64 bytes.
         """
         known = ALGORITHMS[algorithm]
         build = {there: parameters[ours] for ours, there in known.build.items()}
+        build_params = {**build, **known.build_always}
         with self._speaking("make a collection in"):
             schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", self._types.INT64, is_primary=True)
             schema.add_field("vector", self._types.FLOAT_VECTOR, dim=dim)
+            for field, kind in fields.items():
+                self._add_field(schema, field, kind)
             how = self._client.prepare_index_params()
-            how.add_index("vector", index_type=algorithm, metric_type="IP", params=build)
+            how.add_index("vector", index_type=algorithm, metric_type="IP", params=build_params)
             self._client.create_collection(
                 name, schema=schema, index_params=how, consistency_level="Strong"
             )
             for partition in partitions:
                 self._client.create_partition(name, partition)
 
-    def insert(self, name: str, vectors: Vectors, *, ids: Ids, partition: str = "") -> None:
+    def _add_field(self, schema: Any, name: str, kind: FieldKind) -> None:
+        # Any: pymilvus has no types.
+        if kind == "text":
+            schema.add_field(name, self._types.VARCHAR, max_length=_MOST_CHARS)
+        else:
+            schema.add_field(name, self._types.INT64 if kind == "whole" else self._types.DOUBLE)
+
+    def insert(
+        self,
+        name: str,
+        vectors: Vectors,
+        *,
+        ids: Ids,
+        partition: str = "",
+        values: Values = _NO_VALUES,
+    ) -> None:
         """Write rows; one whose id is there replaces it, so that a repeated call does no harm."""
         step = max(1, _BATCH_BYTES // max(1, vectors[:1].nbytes))
         for start in range(0, len(ids), step):
             here = slice(start, start + step)
-            some = zip(ids[here].tolist(), vectors[here], strict=True)
-            rows = [{"id": id_, "vector": vector} for id_, vector in some]
+            columns = {"id": ids[here].tolist(), "vector": vectors[here]}
+            columns |= {field: column[here] for field, column in values.items()}
+            rows = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
             with self._speaking("write to"):
                 self._client.upsert(name, rows, partition_name=partition)
 
@@ -111,6 +143,7 @@ class MilvusServer:
         n: int,
         effort: Mapping[str, int],
         partitions: Sequence[str] = (),
+        expression: str = "",
     ) -> Ids:
         """Give the ids of the nearest rows.
 
@@ -120,6 +153,7 @@ class MilvusServer:
             n: at most MOST_NEAREST.
             effort: Milvus's name of an effort -> its value.
             partitions: to look in; none for all.
+            expression: only rows that fit it; empty for all.
 
         Returns:
             int64 [Q, n], best first, -1 for none.
@@ -129,6 +163,7 @@ class MilvusServer:
                 name,
                 data=list(queries),
                 limit=n,
+                filter=expression,
                 partition_names=list(partitions) or None,
                 search_params={"params": dict(effort)},
                 output_fields=[],

@@ -31,15 +31,16 @@ from retrieval.build_measure import (
     Measured,
     Outcome,
     Queries,
+    filters_hold,
     to_json,
     tune_index,
 )
 from retrieval.build_remote import build_remote, publish_remote
 from retrieval.build_wishes import DEFAULT_WISHES, Wishes
-from retrieval.catalog.records import DerivedEntry, SegmentEntry, Snapshot
+from retrieval.catalog.records import DerivedEntry, PartScalars, SegmentEntry, Snapshot
 from retrieval.catalog.store import Catalog
-from retrieval.garbage import collect_garbage
 from retrieval.catalog.write import Writer
+from retrieval.garbage import collect_garbage
 from retrieval.remote import MILVUS_KIND, Remote, drop_unnamed
 from retrieval.store import Store
 from retrieval.types import MODALITIES, Space
@@ -198,9 +199,9 @@ class _Job:
                     writer.add_segment(space.id, info, generation)
                 writer.retire_segments([s.info.name for s in entries], generation)
             writer.record_derived(replace(entry, generation=generation))
-        return BuildReport(
 
         self._catalog.write(name_files)
+        return BuildReport(
             space=space.id,
             kind=plan.kind,
             n_vectors=n_live,
@@ -265,9 +266,15 @@ class _Job:
         before = {d.space_id: d for d in self._snapshot.derived}.get(space.id)
         made = build_remote(
             plan, space, sources, remote=remote, store=self._store, ids=self._ids_by_modality(),
-            before=None if self._anew else before,
+            scalars=self._scalars, before=None if self._anew else before,
         )  # fmt: skip
-        outcome = self._tune(made.ix, space, sources) if made.ix.efforts else None
+        outcome = None
+        if made.ix.efforts:
+            outcome = self._tune(made.ix, space, sources)
+            made.ix.pushes = filters_hold(
+                made.ix, sources=sources, queries=self._queries(space, sources),
+                target=self._wishes.recall,
+            )  # fmt: skip
         name, sha256 = publish_remote(made, space, remote=remote, store=self._store)
         entry = replace(entry, name=name, sha256=sha256)
         return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
@@ -293,13 +300,27 @@ class _Job:
             all_ids = {m: reader.part_ids(part_modalities=(m,)) for m in MODALITIES}
         return {str(m): some for m, some in all_ids.items() if len(some)}
 
+    def _scalars(self, part_ids: Sequence[int]) -> dict[int, PartScalars]:
+        with self._catalog.reading() as reader:
+            return reader.part_scalars(part_ids)
+
     def _tune(
         self, built: FaissIndex | MilvusIndex, space: Space, sources: Sequence[Source]
     ) -> Outcome:
-        ids = self._ids_by_modality()
+        return tune_index(
+            built,
+            sources=sources,
+            queries=self._queries(space, sources),
+            own=sample_rows(sources, N_OWN_QUERIES, dim=space.dim, seed=1),
+            items=self._ids_by_modality(),
+            target=self._wishes.recall,
+        )
+
+    def _queries(self, space: Space, sources: Sequence[Source]) -> list[Queries]:
+        """Gather what an index is tuned with: stored vectors, past searches, everyday ones."""
         queries = [
             Queries(modality, f"stored {_PLURAL[modality]}", *_stored(sources, some, space.dim))
-            for modality, some in ids.items()
+            for modality, some in self._ids_by_modality().items()
             if len(some) >= LEAST_QUERIES
         ]
         asked = Asked(self._store.derived).read(space)[-N_QUERIES:]
@@ -308,14 +329,7 @@ class _Job:
         if self._bank is not None and all(entry.modality != "text" for entry in queries):
             texts = self._bank(space)
             queries.append(Queries("text", "everyday searches", texts, np.full(len(texts), -1)))
-        return tune_index(
-            built,
-            sources=sources,
-            queries=queries,
-            own=sample_rows(sources, N_OWN_QUERIES, dim=space.dim, seed=1),
-            items=ids,
-            target=self._wishes.recall,
-        )
+        return queries
 
 
 _PLURAL = {"text": "texts", "image": "pictures", "audio": "sounds", "video": "videos"}

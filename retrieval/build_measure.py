@@ -145,6 +145,28 @@ def tune_index(
     )
 
 
+def filters_hold(
+    built: MilvusIndex, *, sources: Sequence[Source], queries: Sequence[Queries], target: float
+) -> bool:
+    """Tell whether an index that is told of a filter finds among the rest what it finds among all.
+
+    Asked with every second, tenth and hundredth id, for a graph may lose its way among few.
+    """
+    asked = _enough(queries)
+    for entry, divisor in product(asked, (2, 10, 100)):
+        some = entry.vectors[:LEAST_QUERIES]
+        ids = np.concatenate([source.ids[source.live] for source in sources])
+        among = ids[ids % divisor == 0]
+        k = min(K, len(among))
+        if not k:
+            continue
+        truth = exact_answers(_pieces(sources, among=among), some, k=k)
+        found = built.search_told(some, k=k, among=among, expression=f"id % {divisor} == 0")
+        if recall_at_k(found, truth, k=k) < target:
+            return False
+    return bool(asked)
+
+
 def to_json(measured: Sequence[Measured]) -> str:
     """Write measurements for the catalog."""
     return json.dumps([asdict(one) for one in measured]) if measured else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from index.build import Source
 from index.types import Ids, Plan
-from retrieval.catalog.records import DerivedEntry
+from retrieval.catalog.records import DerivedEntry, PartScalars
 from retrieval.errors import DamagedError
 from retrieval.remote import (
     SUFFIX,
@@ -24,12 +24,15 @@ from retrieval.remote import (
     unpack_labels,
     write_remote_file,
 )
+from retrieval.remote_fields import FIELDS, NO_SCALARS, field_values
 from retrieval.store import Store
 from retrieval.types import Space
 
 if TYPE_CHECKING:
     from index.remote import MilvusIndex
-    from index.remote_server import MilvusServer
+    from index.remote_server import MilvusServer, Values
+
+LookUp = Callable[[Sequence[int]], Mapping[int, PartScalars]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def build_remote(
     remote: Remote,
     store: Store,
     ids: Mapping[str, Ids],
+    scalars: LookUp,
     before: DerivedEntry | None,
 ) -> RemoteBuild:
     """Bring a collection to hold every live vector.
@@ -66,6 +70,7 @@ def build_remote(
         remote: where.
         store: whose they are.
         ids: part ids by modality: a partition each.
+        scalars: finds what parts can be filtered by.
         before: the index before, whose collection is filled further; None for a new one.
 
     Raises:
@@ -84,6 +89,7 @@ def build_remote(
         server=server,
         collection=known.collection if known else _new_name(space, store),
         partitions=partitions,
+        fields=FIELDS,
         algorithm=plan.factory,
         is_there=known is not None,
         **(known.parameters if known else parameters),
@@ -95,8 +101,11 @@ def build_remote(
         there = name in held
         of = unpack_labels(held[name]) if there else _labels(source.ids, ids, partitions)
         labels[name] = pack_labels(of)
-        ix.add_block(source.block, ids=source.ids, labels=of, is_there=there)
-        ix.remove(source.ids[~source.live])
+        values = None if there else _values(source, scalars)
+        ix.add_block(
+            source.block, ids=source.ids, labels=of, values=values, live=source.live,
+            is_there=there,
+        )  # fmt: skip
     return RemoteBuild(ix, labels)
 
 
@@ -113,6 +122,8 @@ def publish_remote(
         partitions=list(ix.partitions),
         labels=made.labels,
         n_rows=ix.server.count(ix.collection),
+        fields=ix.fields,
+        pushes=ix.pushes,
     )
     name = f"{space.id.replace('/', '-')}-{os.urandom(8).hex()}{SUFFIX}"
     return name, write_remote_file(content, store.derived / name, tmp=store.tmp)
@@ -129,8 +140,15 @@ def _known(
     except DamagedError:
         return None
     fits = known.address == remote.address and known.algorithm == plan.factory
+    fits = fits and known.fields == FIELDS
     there = fits and known.collection in server.names()
     return known if there else None
+
+
+def _values(source: Source, scalars: LookUp) -> Values:
+    """Read the fields of a segment's rows; the catalog knows the living ones alone."""
+    known = scalars(source.ids[source.live].tolist())
+    return field_values([known.get(id_, NO_SCALARS) for id_ in source.ids.tolist()])
 
 
 def _new_name(space: Space, store: Store) -> str:

@@ -12,7 +12,7 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,7 +26,7 @@ from retrieval.store import Store
 
 if TYPE_CHECKING:
     from index.remote import MilvusIndex
-    from index.remote_server import MilvusServer
+    from index.remote_server import FieldKind, MilvusServer
     from index.row_blocks import RowBlock
 
 SUFFIX = ".milvus.json"
@@ -76,6 +76,8 @@ class RemoteFile:
         partitions: names, in the order of their numbers.
         labels: by segment, int8 numbers of its vectors' partitions, packed by `pack_labels`.
         n_rows: that the collection had when it was complete.
+        fields: name -> kind, of its rows.
+        pushes: it was measured to find with filters what it finds without.
     """
 
     address: str
@@ -85,6 +87,8 @@ class RemoteFile:
     partitions: list[str]
     labels: dict[str, str]
     n_rows: int
+    fields: dict[str, FieldKind] = field(default_factory=dict)  # older builds had none
+    pushes: bool = False
 
 
 def pack_labels(labels: npt.NDArray[np.int8]) -> str:
@@ -171,10 +175,12 @@ def open_remote(
         server=server,
         collection=known.collection,
         partitions=known.partitions,
+        fields=known.fields,
         algorithm=known.algorithm,
         is_there=True,
         **known.parameters,
     )
+    ix.pushes = known.pushes
     n_rows = server.count(known.collection)
     if n_rows < known.n_rows:
         raise DamagedError(

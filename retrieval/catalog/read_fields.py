@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from retrieval.catalog.chunks import chunks
 from retrieval.catalog.conditions import Kind
 from retrieval.catalog.fields import OF_TABLE, all_tags, columns, details
 from retrieval.catalog.fulltext import TextMatch, count, is_there_any, match, named
-from retrieval.catalog.schema import TextRow
-from retrieval.types import Details
+from retrieval.catalog.records import PartScalars
+from retrieval.catalog.schema import DetailRow, ItemRow, PartRow, TextRow
+from retrieval.types import ROW_FLAG, Details
 
 
 class FieldReader:
@@ -25,6 +27,27 @@ class FieldReader:
     def details(self, item_ids: Sequence[int]) -> dict[int, Details]:
         """List what the files of items say of themselves; those that say nothing are left out."""
         return details(self._connection, item_ids)
+
+    def part_scalars(self, part_ids: Sequence[int]) -> dict[int, PartScalars]:
+        """List what never changes of parts and their items; those that are gone are left out."""
+        found: dict[int, PartScalars] = {}
+        statement = (
+            sa.select(
+                PartRow.id, PartRow.modality.label("part"), ItemRow.modality, ItemRow.flags,
+                ItemRow.format, ItemRow.id.label("item_id"), ItemRow.size_bytes, ItemRow.width_px,
+                ItemRow.height_px, ItemRow.duration_s, DetailRow.taken_ns,
+            )
+            .join(ItemRow, ItemRow.id == PartRow.item_id)
+            .outerjoin(DetailRow, DetailRow.item_id == ItemRow.id)
+            .where(PartRow.id.in_(sa.bindparam("ids", expanding=True)))
+        )  # fmt: skip
+        for chunk in chunks(part_ids):
+            for id_, part, modality, flags, *rest in self._connection.execute(
+                statement, {"ids": chunk}
+            ):
+                is_row = ROW_FLAG in flags.split(",")
+                found[int(id_)] = PartScalars(part, modality, is_row, *rest)
+        return found
 
     def given_tags(self, item_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """List the tags that the user gave to items; those without are left out."""

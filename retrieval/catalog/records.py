@@ -129,6 +129,30 @@ class Snapshot:
     tombstones: Mapping[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PartScalars:
+    """What never changes of a part and its item.
+
+    Attributes:
+        part: modality of the part.
+        modality, format, size_bytes, width_px, height_px, duration_s: of the item.
+        is_row: the item is a row of a table that names media.
+        item_id: whose part it is.
+        taken_ns: when the item was taken, nanoseconds since 1970; None where nobody knows.
+    """
+
+    part: str
+    modality: str
+    is_row: bool
+    format: str
+    item_id: int
+    size_bytes: int
+    width_px: int | None
+    height_px: int | None
+    duration_s: float | None
+    taken_ns: int | None
+
+
 def path_key(path: str) -> bytes:
     """Give a path's identity: its bytes.
 

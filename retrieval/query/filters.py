@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from index.types import Ids
 from retrieval.catalog.conditions import Condition
 from retrieval.catalog.read import Reader
 from retrieval.query.generation import Generation
+from retrieval.remote_fields import of_modality, to_expression
 from retrieval.types import Modality
 
 _MOST_KEPT = 64
@@ -33,32 +36,44 @@ def allowed_parts(
         condition: on these items, or None.
         reader, generation: of one and the same generation.
     """
-    whole: list[tuple[object, Callable[[], Ids]]] = []
+    whole: list[_Set] = []
     if modality is not None:
-        whole.append((("items", modality), lambda: reader.part_ids(modality=modality)))
+        make = partial(reader.part_ids, modality=modality)
+        whole.append(_Set(("items", modality), make, of_modality(modality)))
     if part_modalities is not None:
         kinds = tuple(part_modalities)
-        whole.append((("parts", *kinds), lambda: reader.part_ids(part_modalities=kinds)))
+        whole.append(_Set(("parts", *kinds), partial(reader.part_ids, part_modalities=kinds)))
     if condition is not None:
-        wanted = condition
-        whole.append((("where", condition), lambda: reader.part_ids_where(wanted)))
+        make = partial(reader.part_ids_where, condition)
+        whole.append(_Set(("where", condition), make, to_expression(condition)))
     if not whole:
         return None
 
-    def both() -> Ids:
-        ids = [_kept(key, make, generation).ids for key, make in whole]
-        common = ids[0]
+    def common() -> Ids:
+        ids = [_kept(one, generation).ids for one in whole]
+        found = ids[0]
         for others in ids[1:]:
-            common = np.intersect1d(common, others, assume_unique=True)
-        return common
+            found = np.intersect1d(found, others, assume_unique=True)
+        return found
 
-    return _kept(tuple(key for key, _ in whole), both, generation)
+    words = " and ".join(one.expression for one in whole if one.expression)
+    return _kept(_Set(tuple(one.key for one in whole), common, words), generation)
 
 
-def _kept(key: object, make: Callable[[], Ids], generation: Generation) -> Allowed:
-    known = generation.allowed.get(key)
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Parts that a restriction lets through: what it is kept by, how to find it, its expression."""
+
+    key: object
+    ids: Callable[[], Ids]
+    expression: str = ""
+
+
+def _kept(wanted: _Set, generation: Generation) -> Allowed:
+    known = generation.allowed.get(wanted.key)
     if known is None:  # two threads may both make one; they are equal
         while len(generation.allowed) >= _MOST_KEPT:
             generation.allowed.pop(next(iter(generation.allowed)), None)
-        known = generation.allowed[key] = Allowed(make())
+        known = Allowed(wanted.ids(), expression=wanted.expression)
+        generation.allowed[wanted.key] = known
     return known

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vectors_by_path import vectors_by_path
 
 from index.errors import UnreachableError
 from index.remote_server import MilvusServer
 from retrieval.config import Settings, load_settings
 from retrieval.engine import Engine
 from retrieval.remote import pack_labels, read_remote_file, unpack_labels
+from retrieval.remote_fields import NO_SCALARS, field_values
 from retrieval.types import Hit
 
 N = 40
+CONDITIONS = ("path LIKE '%1%'", "size_bytes > 16", "format = 'png' OR id < 20")
 QUERIES = ("red", "green grass", "blue sea", "nothing like it")
 
 
@@ -49,7 +52,7 @@ def store(tmp_path: Path, world: Path, in_milvus: Settings) -> Path:
 def answers(folder: Path, settings: Settings) -> list[list[Hit]]:
     with Engine.open(folder, settings=settings) as engine:
         found = [engine.search(text, k=12, modality=m) for text in QUERIES for m in (None, "image")]
-        found += [engine.search(text, k=5, where="path LIKE '%1%'") for text in QUERIES]
+        found += [engine.search(text, k=5, where=w) for text in QUERIES for w in CONDITIONS]
         assert not engine.warnings
         return found
 
@@ -64,11 +67,53 @@ def rebuild(folder: Path, settings: Settings) -> str:
 def test_milvus_and_the_files_give_the_same_answers_and_changing_between_them_loses_nothing(
     store: Path, in_milvus: Settings, in_files: Settings
 ) -> None:
-    there = answers(store, in_milvus)
+    there, vectors = answers(store, in_milvus), vectors_by_path(store)
     assert rebuild(store, in_files) != "milvus"
     assert answers(store, in_files) == there
+    assert vectors_by_path(store) == vectors
     assert rebuild(store, in_milvus) == "milvus"
     assert answers(store, in_milvus) == there
+    assert vectors_by_path(store) == vectors
+
+
+@pytest.mark.cluster
+def test_rows_that_are_dead_already_are_not_written(
+    store: Path, world: Path, in_milvus: Settings, in_files: Settings
+) -> None:
+    rebuild(store, in_files)
+    with Engine.open(store, settings=in_milvus) as engine:
+        engine.remove(world / "03.txt", world / "red.png")
+        engine.build()
+        n_parts = engine.status().n_parts
+        live = answers(store, in_milvus)
+    newest = max((store / "derived").glob("*.milvus.json"), key=lambda p: p.stat().st_mtime_ns)
+    assert read_remote_file(newest).n_rows == n_parts
+    rebuild(store, in_files)
+    assert answers(store, in_files) == live
+
+
+@pytest.mark.cluster
+def test_a_search_answers_from_the_generation_that_the_catalog_has(
+    store: Path, world: Path, in_milvus: Settings
+) -> None:
+    """A reader that stays open sees each commit of a writer at once, and nothing from before."""
+    with (
+        Engine.open(store, settings=in_milvus) as reading,
+        Engine.open(store, settings=in_milvus) as writing,
+    ):
+        reading.search("red", k=3)
+        for number in range(4):
+            path = world / f"only{number}.txt"
+            path.write_text(f"red note only{number}")
+            writing.add(path)
+            newest = reading.search(f"red note only{number}", k=40, modality="text", hybrid=False)
+            assert newest[0].path == str(path)
+            if number % 2:
+                writing.build(force=number == 3)  # 3: into a new collection
+            writing.remove(path)
+            left = reading.search(f"red note only{number}", k=40, modality="text", hybrid=False)
+            assert str(path) not in [hit.path for hit in left]
+            assert reading.generation == writing.status().generation
 
 
 @pytest.mark.cluster
@@ -121,7 +166,10 @@ def test_rows_of_a_build_that_was_broken_off_are_never_answers(
     with Engine.open(store, settings=in_milvus) as engine:
         query = engine.encoder.encode(["red"], modality="text", space=engine.encoder.spaces[0])
     strays = np.repeat(query.astype(np.float32), 3, axis=0)
-    server.insert(known.collection, strays, ids=np.array([900_001, 900_002, 900_003]))
+    server.insert(
+        known.collection, strays, ids=np.array([900_001, 900_002, 900_003]),
+        values=field_values([NO_SCALARS] * 3),
+    )  # fmt: skip
     there = answers(store, in_milvus)
     rebuild(store, in_files)
     assert answers(store, in_files) == there
