@@ -38,9 +38,9 @@ from retrieval.media.rows import is_there, with_rows
 from retrieval.store import Store
 from retrieval.types import Failure, Outcome
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 # Less free space than this and a run would end in the middle.
 _MIN_FREE_BYTES = 64 << 20
 
@@ -249,6 +249,10 @@ class _Run:
         self.commit()
         self._tell()
 
+    def take_lost(self) -> list[Found]:
+        """Hand over the files that passed for known ones until their items went; load them."""
+        return list(_drain(self._collector.lost))
+
     def commit(self) -> None:
         """Make everything taken so far true."""
         for copies in chunks(_drain(self.plan.copies)):
@@ -258,10 +262,6 @@ class _Run:
                 others = paths.get(copy.content_hash or "", [])
                 gone = [path for path in others if not is_there(path)]
                 self._collector.take_copy(found, copy, vanished=gone)
-    def take_lost(self) -> list[Found]:
-        """Hand over the files that passed for known ones until their items went; load them."""
-        return list(_drain(self._collector.lost))
-
             self._n_copies += len(copies)
         if self._collector.is_empty:
             return

@@ -186,5 +186,5 @@ def _settled(
         caption_stamp="",
         content_hash=content_hash,
     )
-    return True
     plan.copies.append((found, record))
+    return True

@@ -109,11 +109,11 @@ class Engine:
         self.serving.close()
         self._catalog.close()
 
-    def add(
     def turn(self, *, alone: bool = True) -> AbstractContextManager[bool]:
         """Hold the right to write; see `retrieval.catalog.store.Catalog.turn`."""
         return self._catalog.turn(self.store, alone=alone)
 
+    def add(
         self,
         *paths: str | os.PathLike[str],
         prune: bool = False,

@@ -10,7 +10,6 @@ from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
 from retrieval.config import expand_home
 from retrieval.errors import NotFoundError, UsageError
-from retrieval.media.urls import is_url
 
 Target = str | os.PathLike[str] | int
 
@@ -73,5 +72,4 @@ def _paths(target: Target, reader: Reader) -> list[str]:
 
 
 def _absolute(target: str | os.PathLike[str]) -> str:
-    named = os.fspath(target)
-    return named if is_url(named) else str(expand_home(target).absolute())
+    return str(expand_home(target).absolute())
