@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -24,6 +24,7 @@ from retrieval.add_batch import Collector, Committed
 from retrieval.add_plan import (
     Plan,
     caption_stamp,
+    lost_elsewhere,
     lost_rows,
     plan_loads,
     plan_skips,
@@ -34,6 +35,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import StoppedError, StorageError
 from retrieval.media import Found, scan
+from retrieval.media.roots import Roots, scan_elsewhere
 from retrieval.media.rows import is_there, with_rows
 from retrieval.store import Store
 from retrieval.types import Failure, Outcome
@@ -110,7 +112,7 @@ class FileLoader(Protocol):
 
 
 def add(
-    roots: Sequence[Path],
+    roots: Roots,
     *,
     catalog: Catalog,
     store: Store,
@@ -125,10 +127,11 @@ def add(
     """Add files and folders to a store whose writer lock is held.
 
     Args:
-        roots: files and folders.
+        roots: files, folders, URLs and shards.
         catalog, store, encoder, loader: what it works with.
         commit_s: seconds of work between two commits at most.
-        prune: also remove items under `roots` whose files are gone.
+        prune: also remove items under `roots` whose files are gone; at a URL and in a shard only
+            where all of it could be read.
         listens: the loader writes down what is said; sounds added without it are loaded again.
         on_progress: called now and then from this thread.
         stop: when set, the run commits what it has and stops.
@@ -145,17 +148,21 @@ def add(
     started_s = time.monotonic()
     skipped: list[Failure] = []
     tables: dict[str, frozenset[int]] = {}
-    found = with_rows(
-        scan(roots, exclude=[store.root], on_skip=skipped.append),
-        roots=roots, on_skip=skipped.append, on_table=tables.__setitem__,
+    read: dict[str, frozenset[str]] = {}  # what was found elsewhere
+    here = with_rows(
+        scan(roots.local, exclude=[store.root], on_skip=skipped.append),
+        roots=roots.local, on_skip=skipped.append, on_table=tables.__setitem__,
     )  # fmt: skip
+    there = scan_elsewhere(roots.elsewhere, on_skip=skipped.append, on_root=read.__setitem__)
+    found = chain(here, there)
     with run.counting(roots, store.root):
         loads = plan_loads(catalog, found, plan=run.plan, listens=listens)
         with _closing_on(stop, loader) if stop else nullcontext():
             run.take_all(loader.load_many(loads), commit_s=commit_s)
         plan_skips(catalog, skipped, plan=run.plan)
-        vanished = vanished_files(catalog, roots) if prune else iter(())
-        run.finish(chain(lost_rows(catalog, tables), vanished))
+        vanished = vanished_files(catalog, roots.local) if prune else iter(())
+        no_more = lost_elsewhere(catalog, read, prune=prune)
+        run.finish(chain(lost_rows(catalog, tables), vanished, no_more))
         while lost := run.take_lost():
             with _closing_on(stop, loader) if stop else nullcontext():
                 run.take_all(loader.load_many(lost), commit_s=commit_s)
@@ -201,21 +208,24 @@ class _Run:
         self._done = AddReport()
 
     @contextmanager
-    def counting(self, roots: Sequence[Path], exclude: Path) -> Iterator[None]:
-        """Count the files in a thread meanwhile, where somebody looks at the progress."""
+    def counting(self, roots: Roots, exclude: Path) -> Iterator[None]:
+        """Count the files in a thread meanwhile, where somebody looks at the progress.
+
+        What lies elsewhere is not counted: it would be listed twice.
+        """
         stopped = Event()
 
         def count() -> None:
             n_files = 0
-            found = scan(roots, exclude=[exclude], on_skip=_ignore)
-            for _ in with_rows(found, roots=roots, on_skip=_ignore, on_table=lambda *_: None):
+            found = scan(roots.local, exclude=[exclude], on_skip=_ignore)
+            for _ in with_rows(found, roots=roots.local, on_skip=_ignore, on_table=lambda *_: None):
                 n_files += 1
                 if stopped.is_set():
                     return
             self._n_total = n_files
 
         thread = Thread(target=count, name="count", daemon=True)
-        if self._on_progress is not None:
+        if self._on_progress is not None and not roots.elsewhere:
             thread.start()
         try:
             yield

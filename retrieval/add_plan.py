@@ -44,12 +44,13 @@ class Plan:
 
 
 def caption_stamp(found: Found) -> str:
-    """Write what tells whether a file's caption, or a row of a table, is still the same."""
+    """Write what tells, beside size and time, whether a file and its caption are as they were."""
     if found.row:
         return found.row
     if found.caption_path is None:
-        return ""
-    return f"{found.caption_size_bytes}:{found.caption_mtime_ns}"
+        return found.stamp
+    caption = f"{found.caption_size_bytes}:{found.caption_mtime_ns}"
+    return f"{found.stamp}+{caption}" if found.stamp else caption
 
 
 def file_stamp(found: Found, *, is_transcribed: bool) -> str:
@@ -115,6 +116,26 @@ def vanished_files(catalog: Catalog, roots: Sequence[Path]) -> Iterator[str]:
                 yield file.path
 
 
+def lost_elsewhere(
+    catalog: Catalog, read: Mapping[str, frozenset[str]], *, prune: bool
+) -> Iterator[str]:
+    """List what places that were read to their end hold no more, if `prune`.
+
+    A place itself is listed where it could not be read before: it is no bad file any more.
+
+    Args:
+        catalog: of the store.
+        read: URL of a folder or file, or shard -> what was found there.
+        prune: see above.
+    """
+    for root, paths in read.items():
+        with catalog.reading() as reader:
+            if root not in paths and reader.known_files([root]):
+                yield root
+            held = reader.files_below(root) if prune else []
+        yield from (path for path in held if path not in paths)
+
+
 def lost_rows(catalog: Catalog, tables: Mapping[str, frozenset[int]]) -> Iterator[str]:
     """List what tables that were read again hold no more.
 
@@ -171,7 +192,8 @@ def _settled(
     had_caption = before is not None and before.caption_stamp.removesuffix(_TRANSCRIBED) != ""
     if before is not None and not _differs(found, known):
         return False  # as it was, and to be listened to
-    if found.row or found.size_bytes not in sizes or found.caption_path is not None or had_caption:
+    is_new = bool(found.row or found.stamp) or found.size_bytes not in sizes
+    if is_new or found.caption_path is not None or had_caption:
         return False  # unknown content, or a caption to read or to take away
     try:
         content_hash = hash_file(Path(found.path))

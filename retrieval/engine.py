@@ -25,6 +25,7 @@ from retrieval.engine_serving import Serving
 from retrieval.engine_verify import run_verification
 from retrieval.errors import CrossfindError, ModelError
 from retrieval.garbage import collect_garbage
+from retrieval.media.roots import read_roots
 from retrieval.migrate import MigrateReport, OnParts
 from retrieval.query.grammar import make_query
 from retrieval.query.search import Outcome, search_each
@@ -124,7 +125,8 @@ class Engine:
         """Add files and folders; what is already there and unchanged is skipped.
 
         Args:
-            paths: files and folders.
+            paths: files, folders, URLs (`s3://bucket/folder`, `https://host/a.jpg`) and shards of
+                webdataset (`shards/{00..09}.tar`, also at URLs).
             prune: also remove items under these paths whose files are gone.
             on: where files are decoded and encoded: `ray` for a cluster of this machine's cores,
                 `ray://HOST:10001` for another, whose machines see the same paths; empty: here.
@@ -139,7 +141,7 @@ class Engine:
             StoppedError: `stop` was set.
             StorageError: the disk is full or read-only.
         """
-        roots = [Path(path).expanduser().absolute() for path in paths]
+        roots = read_roots(paths)
         with self.turn(alone=False) as alone, self.serving.adding(on) as (loader, encoder):
             if alone:
                 collect_garbage(self._catalog, store=self.store)

@@ -179,7 +179,7 @@ class _Run:
     def take_media(self, catalog: Catalog, missing: Ids, *, loader: Loader) -> None:
         """Load and encode the files that pictures and sounds came from."""
         wanted = media_parts(catalog, missing.tolist())
-        jobs = find_sources(catalog, sorted(wanted), failures=self.failures)
+        jobs = find_sources(catalog, sorted(wanted), failures=self.failures, fetches=True)
         owners: dict[str, int] = {}
 
         def found() -> Iterator[Found]:

@@ -91,7 +91,7 @@ def to_expression(condition: Condition) -> str:
         >>> from retrieval.catalog.conditions import Like
         >>> small = Comparison("width_px", "<", 100)
         >>> to_expression(AllOf((small, Like("path", "%/a/%"))))
-        '(width_px >= 0 and width_px < 100.0)'
+        '((width_px >= 0 and width_px < 100.0))'
         >>> to_expression(AnyOf((small, Like("path", "%/a/%"))))
         ''
     """

@@ -10,6 +10,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
 from retrieval.config import expand_home
 from retrieval.errors import NotFoundError, UsageError
+from retrieval.media.urls import is_url
 
 Target = str | os.PathLike[str] | int
 
@@ -72,4 +73,5 @@ def _paths(target: Target, reader: Reader) -> list[str]:
 
 
 def _absolute(target: str | os.PathLike[str]) -> str:
-    return str(expand_home(target).absolute())
+    named = os.fspath(target)
+    return named if is_url(named) else str(expand_home(target).absolute())

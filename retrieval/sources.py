@@ -10,6 +10,8 @@ from retrieval.catalog.chunks import chunks
 from retrieval.catalog.store import Catalog
 from retrieval.errors import BadMediaError
 from retrieval.media import Found, find_file
+from retrieval.media.roots import list_place, place_of
+from retrieval.media.urls import is_url
 from retrieval.types import Failure, Loaded, LoadedPart, Part
 
 
@@ -25,7 +27,7 @@ def media_parts(catalog: Catalog, part_ids: Iterable[int]) -> dict[int, list[Par
 
 
 def find_sources(
-    catalog: Catalog, item_ids: Sequence[int], *, failures: list[Failure]
+    catalog: Catalog, item_ids: Sequence[int], *, failures: list[Failure], fetches: bool = False
 ) -> Iterator[tuple[int, str, Found]]:
     """Find a file for each item: the first of its paths that is still there.
 
@@ -33,23 +35,45 @@ def find_sources(
         catalog: of the store.
         item_ids: of items that have files of their own.
         failures: gets those without one.
+        fetches: also ask for files at URLs. A store may come from elsewhere, and shall not have
+            this computer call somebody unless its user wants the sources read.
 
     Returns:
         Item id, the content hash it was added with, and the file.
     """
+    places = _Places(fetches=fetches)
     for item_id in item_ids:
         with catalog.reading() as reader:
             paths = sorted(reader.item_files(item_id))
             files = reader.known_files(paths)
-        there = next((path for path in paths if Path(path).is_file()), None)
-        if there is None:
+        try:
+            found = next(filter(None, map(places.find, paths)), None)
+        except BadMediaError as error:
+            failures.append(Failure(paths[0], error.code, str(error)))
+            continue
+        if found is None:
             path = paths[0] if paths else f"(no file of item {item_id})"
             failures.append(Failure(path, "path_missing", f"{path}: the file is gone"))
             continue
-        try:
-            yield item_id, files[there].content_hash or "", find_file(Path(there))
-        except BadMediaError as error:
-            failures.append(Failure(there, error.code, str(error)))
+        yield item_id, files[found.path].content_hash or "", found
+
+
+class _Places:
+    """Find files where they lie; the last shard or folder elsewhere is listed once for all."""
+
+    def __init__(self, *, fetches: bool) -> None:
+        self._fetches = fetches
+        self._listed: tuple[str, dict[str, Found]] = ("", {})
+
+    def find(self, path: str) -> Found | None:
+        if Path(path).is_file():
+            return find_file(Path(path))
+        place = place_of(path)
+        if not place or (is_url(place) and not self._fetches):
+            return None
+        if place != self._listed[0]:
+            self._listed = (place, list_place(place))
+        return self._listed[1].get(path)
 
 
 def match_pieces(loaded: Loaded, parts: Sequence[Part]) -> dict[int, LoadedPart]:

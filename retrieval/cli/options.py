@@ -106,7 +106,8 @@ def add_options(function: F) -> F:
     """Add the options of every command that encodes files."""
     for option in reversed(
         (
-            click.argument("paths", nargs=-1, required=True, type=click.Path()),
+            click.argument("paths", nargs=-1, required=True, metavar="PATH|URL...",
+                           type=click.Path()),
             store_option,
             model_option,
             models_dir_option,

@@ -19,8 +19,10 @@ from pathlib import Path
 from retrieval.errors import BadMediaError, InputError
 from retrieval.media.kinds import MEDIA_SUFFIXES, TEXT_SUFFIXES
 from retrieval.media.scan import Found
+from retrieval.media.shards import shard_of
 from retrieval.media.table import TABLE_SUFFIXES, Cells, read_table
 from retrieval.media.text import MAX_CAPTION_CHARS, TEXT_KEYS, has_words
+from retrieval.media.urls import is_url
 from retrieval.types import Failure, row_of
 
 _COLUMN = re.compile(
@@ -35,8 +37,12 @@ OnTable = Callable[[str, frozenset[int]], None]
 
 
 def is_there(path: str) -> bool:
-    """Tell whether a file, or the table that a row is of, is still there."""
-    return os.path.lexists(path) or os.path.lexists(row_of(path)[0])
+    """Tell whether a file, or the table or shard that it is of, is still there.
+
+    What lies at a URL counts as there: only a scan of its folder can tell.
+    """
+    places = (path, row_of(path)[0], shard_of(path))
+    return is_url(path) or any(os.path.lexists(place) for place in places if place)
 
 
 def with_rows(

@@ -27,7 +27,7 @@ IGNORE_FILE = ".crossfindignore"
 # A folder of a million files must not fill the memory: this many entries are held at a time.
 _CHUNK = 50_000
 _MAX_IGNORE_FILE_BYTES = 1 << 20
-_JUNK = frozenset(
+JUNK = frozenset(
     {"__pycache__", "node_modules", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "@eaDir"}
 )
 
@@ -45,6 +45,9 @@ class Found:
         caption_size_bytes, caption_mtime_ns: the stamp of that file.
         row, row_paths, row_text: of a row of a table that names media (see `rows`): its stamp, the
             files it names, what it says. Its path is TABLE#ROW.
+        stamp: of a file that has to be fetched (see `roots`), what else tells its state; its path
+            is a URL, or SHARD/MEMBER.
+        offset, caption_offset: of a member and its caption, the first byte in the shard; else 0.
     """
 
     path: str
@@ -58,6 +61,9 @@ class Found:
     row: str = ""
     row_paths: tuple[str, ...] = ()
     row_text: str = ""
+    stamp: str = ""
+    offset: int = 0
+    caption_offset: int = 0
 
 
 @dataclass(slots=True)
@@ -179,7 +185,7 @@ def _take_root_file(root: str, *, on_skip: OnSkip) -> Iterator[Found]:
         return
     if not stat.S_ISREG(seen.st_mode):
         on_skip(_not_regular(path))
-    elif failure := _refuse_suffix(path, suffix):
+    elif failure := refuse_suffix(path, suffix):
         on_skip(failure)
     else:
         yield _found(path, seen, _probe_caption(path) if suffix in CAPTIONED_SUFFIXES else None)
@@ -229,7 +235,7 @@ def _scan_chunk(
     texts: dict[str, os.DirEntry[str]] = {}  # possible captions by file name
     for entry in chunk:
         name = entry.name
-        if name[0] == "." or name in _JUNK or entry.path in barred:
+        if name[0] == "." or name in JUNK or entry.path in barred:
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
         if folder.rules and is_ignored(entry.path, rules=folder.rules, is_folder=is_folder):
@@ -318,10 +324,11 @@ def _refuse_entry(entry: os.DirEntry[str], suffix: str) -> Failure | None:
         return Failure(entry.path, "symlink_not_followed", reason)
     if not entry.is_file(follow_symlinks=False):
         return _not_regular(entry.path)
-    return _refuse_suffix(entry.path, suffix)
+    return refuse_suffix(entry.path, suffix)
 
 
-def _refuse_suffix(path: str, suffix: str) -> Failure | None:
+def refuse_suffix(path: str, suffix: str) -> Failure | None:
+    """Refuse archives and formats that are left closed, by the suffix; None for others."""
     if suffix in ARCHIVE_SUFFIXES:
         return Failure(path, "archive_not_enabled", archive_reason(path))
     if suffix in OFF_SUFFIXES:

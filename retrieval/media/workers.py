@@ -19,6 +19,7 @@ from types import TracebackType
 from retrieval.errors import BadMediaError, CrossfindError, InputError, StoppedError
 from retrieval.media.child import Child
 from retrieval.media.faults import ENVIRONMENT_NAME
+from retrieval.media.fetch import Fetched, Fetcher
 from retrieval.media.forks import FORKS
 from retrieval.media.scan import Found
 from retrieval.types import Failure, Loaded, MediaSpec, Payload
@@ -70,6 +71,7 @@ class Loader:
         self._look_ahead = look_ahead
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._fetcher = Fetcher()
         FORKS.join()
         faults_on = os.environ.get(ENVIRONMENT_NAME) == "1"
         self._children = [
@@ -143,6 +145,7 @@ class Loader:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join(timeout=5)
+        self._fetcher.close()
         FORKS.leave()
 
     def __enter__(self) -> Loader:
@@ -159,6 +162,7 @@ class Loader:
     def _submit(self, task: _Task) -> _Task:
         if self._closing.is_set():
             raise _stopped()
+        task.ahead = self._fetcher.ahead(task.found)
         self._tasks.put(task)
         return task
 
@@ -173,7 +177,7 @@ class Loader:
                 task.future.set_exception(_stopped())
                 continue
             try:
-                loaded = child.load(task.found)
+                loaded = self._load(task, child)
             except CrossfindError as error:
                 task.future.set_exception(_stopped() if self._closing.is_set() else error)
             else:
@@ -187,6 +191,18 @@ class Loader:
                 child.end()
         child.end()
 
+    def _load(self, task: _Task, child: Child) -> Loaded:
+        """Have a child decode a file, which is fetched before where it lies elsewhere."""
+        if not task.found.stamp:
+            return child.load(task.found)
+        fetched = task.ahead.result() if task.ahead else self._fetcher.fetch(task.found)
+        try:
+            return fetched.told(child.load(fetched.local))
+        except BadMediaError as error:
+            raise fetched.blamed(error) from error
+        finally:
+            fetched.drop()
+
 
 @dataclass(slots=True)
 class _Task:
@@ -194,6 +210,7 @@ class _Task:
 
     found: Found
     ledger: _Ledger | None = None
+    ahead: Future[Fetched] | None = None
     future: Future[Loaded] = field(default_factory=Future)
     n_bytes: int = 0
 
