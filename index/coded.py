@@ -227,19 +227,23 @@ _ADDED_AT_ONCE = 65_536
 _ROTATION_SEED = 1_234
 
 
-def drop_dead(positions: Ids, live: Mask) -> Ids:
-    """Replace the positions of removed vectors by -1.
+def drop_dead(positions: Ids, scores: Scores, live: Mask) -> tuple[Ids, Scores]:
+    """Move removed vectors behind all others, as -1 with the lowest score.
 
     Args:
-        positions: int64 [Q, K], -1 for none.
+        positions: int64 [Q, K], best first, -1 for none.
+        scores: float32 [Q, K].
         live: bool [N].
 
     Returns:
-        int64 [Q, K].
+        Both, of the same shapes.
 
     Example:
-        >>> drop_dead(np.array([[0, 1, -1]]), np.array([True, False])).tolist()
+        >>> scores = np.array([[0.9, 0.8, 0.7]], np.float32)
+        >>> drop_dead(np.array([[1, 0, -1]]), scores, np.array([True, False]))[0].tolist()
         [[0, -1, -1]]
     """
-    dead: Ids = np.where((positions >= 0) & live[positions], positions, -1)
-    return dead
+    dead = (positions < 0) | ~live[positions]
+    order = np.argsort(dead, axis=1, kind="stable")
+    kept = np.where(dead, -1, positions), np.where(dead, np.float32(-np.inf), scores)
+    return np.take_along_axis(kept[0], order, 1), np.take_along_axis(kept[1], order, 1)

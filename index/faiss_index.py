@@ -6,8 +6,10 @@ none of them leaves this file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -320,18 +322,20 @@ class FaissIndex(Index):
         # An exact kind fetches some more, to see whether the k-th best has a tie outside.
         more = max(32 if back.error else 8, k // 2) if back.is_exact else 0
         n_asked = min(k + more, n_live)
-        if back.takes_selector:
-            selector = self._selector()
-        else:  # as many more as are likely to be dead
-            selector = None
-            n_asked = n_asked if n == n_live else min(n, -(-n_asked * n // n_live) + SPARE)
+        selector = self._selector() if back.takes_selector else None
+        some_dead = n != n_live and not back.takes_selector
+        if some_dead:  # as many more as are likely to be dead, and of candidates no more than that
+            n_asked = min(n, -(-n_asked * n // n_live) + SPARE)
+            if "k_factor" in back.efforts():
+                k_factor = parameters.k_factor or back.number("k_factor")
+                share = k * n / n_live / n_asked
+                parameters = replace(parameters, k_factor=max(1, math.ceil(k_factor * share)))
         scores, positions = back.nearest(
             queries, k=n_asked, selector=selector, parameters=parameters
         )
-        if not back.takes_selector and n != n_live:
-            return n_asked, drop_dead(positions, self._table.live), scores
-        n_near = _n_contenders(scores, k=k, error=slack(self.dim) + 2 * back.error)
-        return n_asked, positions[:, :n_near], scores
+        near = drop_dead(positions, scores, self._table.live) if some_dead else (positions, scores)
+        n_near = _n_contenders(near[1], k=k, error=slack(self.dim) + 2 * back.error)
+        return n_asked, near[0][:, :n_near], scores
 
     def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
         if positions.shape[1] >= k and not np.count_nonzero(positions < 0):
