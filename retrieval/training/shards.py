@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tarfile
 import uuid
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import IO
 
 from retrieval.errors import StorageError, UsageError
+from retrieval.media.shards import sample_key, text_of_json
 
 __all__ = ["SHARD_SUFFIXES", "ShardRow", "read_shard"]
 
 SHARD_SUFFIXES = frozenset({".tar", ".tgz"})
 
 _TEXT_SUFFIXES = frozenset({".txt", ".caption"})
-_TEXT_KEYS = ("caption", "text")
 # A tar header may claim any size; a text of a pair has no business being long.
 _MAX_MEMBER_BYTES = 1 << 30
 _MAX_TEXT_BYTES = 1 << 20
@@ -68,20 +67,19 @@ def read_shard(
                 stream = members.extractfile(member) if member.isreg() else None
                 if stream is None:
                     continue
-                folder, _, base = member.name.rpartition("/")
-                key, _, rest = base.partition(".")
-                if (row.files or row.text) and f"{folder}/{key}" != name:
-                    yield name.lstrip("/"), row
+                key = sample_key(member.name)
+                if (row.files or row.text) and key != name:
+                    yield name, row
                     row = ShardRow()
-                name = f"{folder}/{key}"
-                _take(row, suffix=f".{rest.rpartition('.')[2]}".lower(), member=member,
+                name = key
+                _take(row, suffix=os.path.splitext(member.name)[1].lower(), member=member,
                       stream=stream, spool=spool, is_media=is_media)  # fmt: skip
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UsageError(
             f"{shard} is not a whole tar file ({error}); fetch or make it again", code="bad_pairs"
         ) from error
     if row.files or row.text:
-        yield name.lstrip("/"), row
+        yield name, row
 
 
 def _take(
@@ -102,19 +100,9 @@ def _take(
     if suffix in _TEXT_SUFFIXES:
         row.text = stream.read(_MAX_TEXT_BYTES).decode("utf-8", "replace")
     elif suffix == ".json":
-        row.text = row.text or _text_of_json(stream.read(_MAX_TEXT_BYTES))
+        row.text = row.text or text_of_json(stream.read(_MAX_TEXT_BYTES))
     elif is_media(suffix):
         row.files.append(_spool(stream, spool=spool, suffix=suffix))
-
-
-def _text_of_json(raw: bytes) -> str | None:
-    """Find the caption in a member's JSON; metadata without one is normal."""
-    try:
-        values = json.loads(raw)
-    except ValueError:
-        return None
-    found = [values.get(key) for key in _TEXT_KEYS] if isinstance(values, dict) else []
-    return next((value for value in found if isinstance(value, str)), None)
 
 
 def _spool(stream: IO[bytes], *, spool: Path, suffix: str) -> Path:
