@@ -9,6 +9,8 @@ Such a file is derived: on any `DamagedError` delete it, search exactly, and bui
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -147,7 +149,15 @@ def load_index(
     except (RuntimeError, InputError) as error:
         raise damaged(path, f"faiss cannot read it ({error})") from error
     _self_test(ix, path, n=N_SELF_TESTS if blocks is None else N_SELF_TESTS_MAPPED)
+    _give_back()
     return ix
+
+
+def _give_back() -> None:
+    """Give what loading has freed back to the system, where the C library can: some bytes a row."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _revived(head: Head, core: Core, *, open_block: Callable[[str], RowBlock] | None) -> FaissIndex:
