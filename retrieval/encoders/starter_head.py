@@ -51,9 +51,12 @@ def times(rows: Floats, matrix: Floats, *, n_rows: int = _ROWS) -> Floats:
     out = np.empty((len(rows), matrix.shape[1]), dtype=np.float32)
     for start in range(0, len(rows), n_rows):
         part = rows[start : start + n_rows]
+        if len(part) == n_rows:
+            np.matmul(part, matrix, out=out[start : start + n_rows])
+            continue
         block = np.zeros((n_rows, rows.shape[1]), dtype=np.float32)
         block[: len(part)] = part
-        out[start : start + len(part)] = (block @ matrix)[: len(part)]
+        out[start:] = (block @ matrix)[: len(part)]
     return out
 
 

@@ -146,11 +146,15 @@ class TextTower:
             float32 [N, dim], any length; zero rows for texts without a known word.
         """
         flat, counts = self._pieces.split(texts)
-        sums = np.zeros((len(texts), self._rows.shape[1]), dtype=np.float32)
-        if len(flat):
-            rows = self._row_of[flat]
-            filled = np.flatnonzero(counts)
-            starts = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
-            values = self._rows[rows].astype(np.float32) * self._scale[rows][:, None]
-            sums[filled] = np.add.reduceat(values, starts, axis=0)
-        return self._read(sums)
+        return self._read(self._sums(flat, counts))
+
+    def _sums(self, flat: Ids, counts: Ids) -> Floats:
+        """Add up the rows of each text, float32 [N, R]: texts of one number of pieces at once."""
+        sums = np.zeros((len(counts), self._rows.shape[1]), dtype=np.float32)
+        starts = np.cumsum(counts) - counts
+        for count in np.unique(counts[counts > 0]):
+            here = np.flatnonzero(counts == count)
+            rows = self._row_of[flat[starts[here, None] + np.arange(count)]]
+            values = self._rows[rows].astype(np.float32) * self._scale[rows][..., None]
+            sums[here] = values.sum(axis=1)
+        return sums
