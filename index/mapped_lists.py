@@ -15,6 +15,10 @@ from index.container import Blocks, MappedFile, damaged
 from index.faiss_kinds import Core, import_faiss
 from index.types import Ids
 
+RELEASED_AFTER_BYTES = 64 << 20
+"""So much of lists that were read for the first time, and the pages of all are given back; those
+that are read again come back from the system's cache."""
+
 
 class MappedLists:
     """The lists of one file.
@@ -32,6 +36,7 @@ class MappedLists:
         self._ways: Ids = np.zeros(0, np.int64)  # list << 32 | offset of each row (DirectMap.h)
         self._codes_at: Ids = np.zeros(0, np.int64)  # of the lists that are proven
         self._core: Core = None
+        self._n_met = 0
         self.all_proven = False
 
     def open(self, *, sizes_crc: int) -> Core:
@@ -61,6 +66,7 @@ class MappedLists:
         if core.ntotal:
             ways = core.direct_map.array
             self._ways = faiss.rev_swig_ptr(ways.data(), ways.size())
+        self._file.release()  # what was needed at once was copied
         return core
 
     def read(self) -> Core:
@@ -100,6 +106,10 @@ class MappedLists:
                 self._codes_at[number] = codes
         self._blocks.check(*spans)
         self._proven[missing] = True
+        self._n_met += sum(stop - start for start, stop in spans)
+        if self._n_met > RELEASED_AFTER_BYTES:
+            self._file.release()
+            self._n_met = 0
         self.all_proven = bool(self._proven.all())
 
     def prove_all(self) -> None:
