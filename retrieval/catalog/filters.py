@@ -146,19 +146,24 @@ def _path(condition: Member | Like) -> Clause:
     """Match any of an item's paths; one that is not absolute matches at the end of a folder."""
     if isinstance(condition, Like):
         pattern = condition.pattern
-        whole = pattern if pattern.startswith(("/", "%")) else f"%/{pattern}"
+        whole = pattern if pattern[:1] == "%" or _is_whole(pattern) else f"%/{pattern}"
         return _some_file(FileRow.path.ilike(whole, escape="\\"))
     return _some_file(sa.or_(sa.false(), *map(_ends_with, map(str, condition.values))))
 
 
 def _ends_with(value: str) -> Clause:
     """Compare exactly, which LIKE does not: in SQLite it ignores case."""
-    if value.startswith("/"):
+    if _is_whole(value):
         return FileRow.path == value
     length = len(value) + 1
     start = sa.func.length(FileRow.path) - length + 1
     clause: Clause = sa.func.substr(FileRow.path, start, length) == f"/{value}"
     return sa.and_(start > 0, clause)
+
+
+def _is_whole(path: str) -> bool:
+    """Tell whether it begins where a path or URL begins."""
+    return path.startswith("/") or "://" in path
 
 
 def _flags(condition: Member | Like) -> Clause:

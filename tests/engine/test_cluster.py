@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from elsewhere import files_of, http_server, shard
 from vectors_by_path import vectors_by_path
 
 from retrieval.cluster.encoded import EncodedElsewhere, encode_files, from_row, to_row
@@ -70,6 +71,40 @@ def test_the_store_of_a_cluster_has_the_items_vectors_failures_and_answers_of_on
             assert there.search(text, k=20) == here.search(text, k=20)
         assert there.add(many, on="ray").n_loaded == 0
     assert vectors_by_path(tmp_path / "there") == vectors_by_path(tmp_path / "here")
+
+
+@pytest.mark.cluster
+def test_workers_fetch_members_of_shards_at_urls_themselves(
+    tmp_path: Path,
+    settings: Settings,
+    world: Path,
+    two_workers: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("aiohttp", reason="the extra urls is not installed")
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    (world / "red.txt").write_text("a fire engine")
+    (tmp_path / "shards").mkdir()
+    for number in range(3):
+        every = files_of(world)
+        shard(tmp_path / "shards" / f"{number:02}.tar", every[3 * number : 3 * number + 3])
+    with http_server(tmp_path / "shards") as (url, _):
+        engines = [
+            Engine.open(tmp_path / name, create=True, model="fake", settings=settings)
+            for name in ("here", "there")
+        ]
+        for engine, on in zip(engines, ("", "ray"), strict=True):
+            engine.add(f"{url}/{{00..02}}.tar", on=on)
+            assert engine.add(f"{url}/{{00..02}}.tar", on=on).n_loaded == 0
+        here, there = engines
+        for text in QUERIES:
+            assert there.search(text, k=20) == here.search(text, k=20)
+            assert {hit.path.rpartition("/")[0] for hit in here.search(text, k=20)} == {
+                f"{url}/{number:02}.tar" for number in range(3)
+            }
+        assert vectors_by_path(tmp_path / "there") == vectors_by_path(tmp_path / "here")
+        for engine in engines:
+            engine.close()
 
 
 @pytest.mark.cluster

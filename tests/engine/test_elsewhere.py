@@ -92,6 +92,10 @@ def test_a_folder_at_a_url_gives_the_store_of_the_same_folder_here(
     assert (done.n_added, done.n_bad) == (7, 1)
     assert_same(engine, here)
     assert all(hit.path.startswith("memory://") for hit in engine.search("red", k=20))
+    first = engine.item(1)
+    assert first is not None
+    (shown,) = engine.search("red", k=9, where=f"path = '{first.path}'")
+    assert shown.id == 1
     again = engine.add(memory)
     assert (again.n_loaded, again.n_unchanged) == (0, 7)
 
@@ -167,6 +171,37 @@ def test_files_and_folders_of_an_http_server_are_added(
         assert (missing.n_unchanged, missing.n_bad) == (1, 1)
     gone = engine.add(f"{url}/", prune=True)
     assert (gone.n_removed, gone.n_bad) == (0, 1)  # nobody answers: that takes nothing away
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server that speaks S3."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="the extra urls is not installed")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("media")
+    yield "s3://media"
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+
+
+@pytest.mark.slow
+def test_a_bucket_gives_the_store_of_the_same_folder_here(
+    engine: Engine, here: Engine, media: Path, bucket: str
+) -> None:
+    upload(media, f"{bucket}/all")
+    done = engine.add(f"{bucket}/all")
+    assert (done.n_added, done.n_bad) == (7, 1)
+    assert_same(engine, here)
+    assert engine.add(f"{bucket}/all").n_loaded == 0
+    upload(media, f"{bucket}/more")
+    assert engine.add(f"{bucket}/more/blue.png").n_copies == 1
 
 
 def test_a_bad_member_and_a_cut_shard_cost_only_themselves(
