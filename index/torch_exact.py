@@ -1,31 +1,35 @@
 """Exact search in torch: float16 rows on a GPU, compared tile by tile; always there with CUDA.
 
 The product in float16 only nominates, like the float32 product of `index.scan`: the nominees are
-scored again in float64 by `pair_scores`, which decides, so answers equal those of the other exact
+scored again in float64, there where their rows lie, so answers equal those of the other exact
 kinds. One thread owns the device's memory: searches of several threads follow each other.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from index.base import Index
 from index.errors import BackendMissingError, InputError
-from index.row_blocks import ArrayBlock, RowBlocks
-from index.rows import StoredRows, read_rows
+from index.rows import read_rows
 from index.scan import Block, scan
-from index.topk import Candidates, pair_scores, slack
+from index.topk import Scores, order_table, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 Tensor = Any  # torch is imported when the first index is made
 
 TILE_SCORES = 1 << 28  # float16 scores at a time: 512 MiB of the device's memory
+GROUP = 128
 MAX_QUERIES = 1_024
 GROW_ROWS = 65_536
+SCAN_ROWS = 65_536
 FETCHED_BEYOND_K = (64, 1_024)  # more only where the first do not settle the order
+SCORED_VALUES = 1 << 27  # float64 at a time: 1 GiB of the device's memory
 # Products of float16 rows summed in float32: each factor is off by 2^-11 of itself, so a score of
 # unit vectors by 2^-10 at most (Cauchy-Schwarz), and the result by 2^-11 again once it is float16.
 HALF_ERROR = 2.0**-10 + 2.0**-11
@@ -58,17 +62,17 @@ class TorchExactIndex(Index):
         self._dtype = self._torch.float32 if self._on_cpu else self._torch.float16
         self._rows = self._torch.empty((0, dim), dtype=self._dtype, device=device)
         self._dead = self._torch.empty(0, dtype=self._torch.bool, device=device)
-        self._kept = RowBlocks(dim)  # what scores are computed from, in the computer's memory
+        self._n_rows = 0
         self._owner = threading.Lock()
 
     def _add(self, vectors: Vectors, *, ids: Ids) -> None:  # noqa: ARG002
-        half: StoredRows = vectors.astype(np.float16)
-        start, stop = len(self._kept), len(self._kept) + len(half)
+        half = vectors.astype(np.float16)
+        start, stop = self._n_rows, self._n_rows + len(half)
         self._reserve(stop)
         given = read_rows(half) if self._on_cpu else half
         self._rows[start:stop] = self._torch.from_numpy(given).to(self._device)
         self._dead[start:stop] = False
-        self._kept.append(ArrayBlock(half))
+        self._n_rows = stop
 
     def _reserve(self, n: int) -> None:
         if n <= len(self._rows):
@@ -97,15 +101,16 @@ class TorchExactIndex(Index):
         for start in range(0, len(queries), MAX_QUERIES):
             some = queries[start : start + MAX_QUERIES]
             for n_more in FETCHED_BEYOND_K:
-                with self._owner:
-                    positions, doubtful = self._nominate(some, k=k, more=n_more, wanted=wanted)
+                with self._owner, self._whole_sums():
+                    positions, scores, doubtful = self._nearest(
+                        some, k=k, more=n_more, wanted=wanted
+                    )
                 if not doubtful.any():
                     break
-            found = self._rescored(some, positions).to_neighbors(n_queries=len(some), k=k)
+            found = order_table(self._table.ids[positions], scores, k=k)
             if doubtful.any():  # more ties than were fetched
                 by = self._scan(some[doubtful], k=k, wanted=wanted)
                 found.ids[doubtful], found.scores[doubtful] = by.ids, by.scores
-                found.counts[doubtful] = by.counts
             parts.append(found)
         return Neighbors(
             np.concatenate([part.ids for part in parts]),
@@ -113,52 +118,121 @@ class TorchExactIndex(Index):
             np.concatenate([part.counts for part in parts]),
         )
 
-    def _nominate(
+    def _nearest(
         self, queries: Vectors, *, k: int, more: int, wanted: Mask | None
-    ) -> tuple[Ids, Mask]:
-        """Find what can be among the best k; and which queries have more such rows than fit."""
-        torch, n = self._torch, len(self._kept)
-        n_fetched = min(n, k + max(more, k))
-        barred = self._dead[:n]
-        if wanted is not None:
-            barred = barred | ~torch.from_numpy(np.ascontiguousarray(wanted)).to(self._device)
-        asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self._device).to(self._dtype)
-        best = torch.full((len(queries), n_fetched), -torch.inf, device=self._device)
-        at = torch.full((len(queries), n_fetched), -1, dtype=torch.int64, device=self._device)
-        tile = max(n_fetched, TILE_SCORES // max(1, len(queries)))
-        for start in range(0, n, tile):
-            stop = min(start + tile, n)
-            scores = (asked @ self._rows[start:stop].T).float()
-            scores[:, barred[start:stop]] = -torch.inf
-            top, where = scores.topk(min(n_fetched, stop - start), dim=1)
+    ) -> tuple[Ids, Scores, Mask]:
+        """Find who can be among the best k, with exact scores; and for which queries that is more
+        than was fetched.
+
+        At least k rows qualify, so the first k columns hold rows.
+        """
+        torch = self._torch
+        n_fetched = min(self._n_rows, k + max(more, k))
+        asked = torch.from_numpy(queries).to(self._device)
+        near, at = self._nominate(asked, n_fetched, barred=self._barred(wanted))
+        error = slack(self.dim) + (0.0 if self._on_cpu else 2 * HALF_ERROR)
+        there = torch.isfinite(near)
+        doubtful = (near[:, -1] >= near[:, k - 1] - error) & there[:, -1]
+        scores = self._exact_scores(asked, at)
+        scores[~there] = -torch.inf
+        n_kept = min(n_fetched, k + more // 2)  # what is left for the processor to order
+        best, where = scores.topk(n_kept, dim=1)
+        doubtful &= n_fetched < self._n_rows
+        if n_kept < n_fetched:
+            doubtful |= (best[:, -1] == best[:, k - 1]) & torch.isfinite(best[:, -1])
+        return at.gather(1, where).cpu().numpy(), best.cpu().numpy(), doubtful.cpu().numpy()
+
+    def _barred(self, wanted: Mask | None) -> Tensor | None:
+        """Tell which rows may not be answers; None where all may."""
+        if wanted is not None:  # only living ones are
+            unwanted = self._torch.from_numpy(~wanted[: self._n_rows])
+            return unwanted.to(self._device)
+        some_dead = self._table.n_live < self._table.n_positions
+        return self._dead[: self._n_rows] if some_dead else None
+
+    def _nominate(
+        self, asked: Tensor, n_fetched: int, *, barred: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Find the nearest rows as float16 sees them: scores and positions [Q, n_fetched]."""
+        torch, n_queries = self._torch, len(asked)
+        given = asked.to(self._dtype)
+        best = torch.full((n_queries, n_fetched), -torch.inf, device=self._device)
+        at = torch.zeros((n_queries, n_fetched), dtype=torch.int64, device=self._device)
+        tile = max(n_fetched, GROUP * max(1, TILE_SCORES // GROUP // n_queries))
+        for start in range(0, self._n_rows, tile):
+            stop = min(start + tile, self._n_rows)
+            scores = given @ self._rows[start:stop].T
+            if barred is not None:
+                scores.masked_fill_(barred[start:stop], -torch.inf)
+            top, where = _topk(torch, scores, min(n_fetched, stop - start))
             both, places = torch.cat([best, top], 1), torch.cat([at, where + start], 1)
             best, chosen = both.topk(n_fetched, dim=1)
             at = places.gather(1, chosen)
-        found, positions = best.cpu().numpy(), at.cpu().numpy()
-        positions[~np.isfinite(found)] = -1
-        error = slack(self.dim) + (0.0 if self._on_cpu else 2 * HALF_ERROR)
-        doubtful = (found[:, -1] >= found[:, k - 1] - error) & np.isfinite(found[:, -1])
-        return positions, doubtful & (n_fetched < n)
+        return best, at
 
-    def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:
-        at_query, at_column = np.nonzero(positions >= 0)
-        there = positions[at_query, at_column]
-        unique, places = np.unique(there, return_inverse=True)
-        rows = self._kept.rows(unique)
-        scores = pair_scores(queries, rows, at_query=at_query, at_row=places)
-        return Candidates(at_query, self._table.ids[there], scores)
+    def _exact_scores(self, asked: Tensor, at: Tensor) -> Tensor:
+        """Score rows in float64 as `pair_scores` does, float32 [Q, M]."""
+        torch, (n_queries, n_each) = self._torch, at.shape
+        scores = torch.empty((n_queries, n_each), device=self._device)
+        step = max(1, SCORED_VALUES // (n_each * self.dim))
+        for start in range(0, n_queries, step):
+            here = at[start : start + step]
+            rows = self._rows[here.reshape(-1)].float()
+            if not self._on_cpu:  # as `read_rows` does
+                lengths = rows.double().square().sum(1).sqrt()
+                rows *= (1 / lengths).float()[:, None]
+            wide = rows.double().reshape(*here.shape, self.dim)
+            left = asked[start : start + step].double()
+            scores[start : start + step] = (wide @ left[:, :, None])[:, :, 0].float()
+        return scores.clamp_(-1, 1)
 
     def _scan(self, queries: Vectors, *, k: int, wanted: Mask | None) -> Neighbors:
         mask = self._table.live if wanted is None else wanted
-        blocks = (
-            Block(rows, self._table.ids[here], wanted=mask[here])
-            for rows, here in self._kept.pieces()
-        )
-        return scan(blocks, queries, k=k)
+
+        def blocks() -> Iterator[Block]:
+            for start in range(0, self._n_rows, SCAN_ROWS):
+                here = slice(start, min(start + SCAN_ROWS, self._n_rows))
+                rows = self._rows[here].cpu().numpy()
+                yield Block(rows, self._table.ids[here], wanted=mask[here])
+
+        return scan(blocks(), queries, k=k)
+
+    @contextmanager
+    def _whole_sums(self) -> Iterator[None]:
+        """Keep CUDA from adding partial sums in float16, which the error above does not cover."""
+        of = self._torch.backends.cuda.matmul
+        before = of.allow_fp16_reduced_precision_reduction
+        of.allow_fp16_reduced_precision_reduction = False
+        try:
+            yield
+        finally:
+            of.allow_fp16_reduced_precision_reduction = before
 
     def _close(self) -> None:
         self._rows, self._dead = self._rows[:0].clone(), self._dead[:0].clone()
-        self._kept = RowBlocks(self.dim)
+        self._n_rows = 0
+
+
+def _topk(torch: Any, scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Find the n best of each row, as float32, and their places.
+
+    The n best lie in the n groups whose own best are best: so most of a row is read once, where
+    torch's topk reads it several times.
+    """
+    n_queries, width = scores.shape
+    n_groups = width // GROUP
+    if n_groups <= 2 * n:
+        best, where = scores.float().topk(n, dim=1)
+        return best, where
+    whole = scores[:, : n_groups * GROUP].view(n_queries, n_groups, GROUP)
+    groups = whole.amax(dim=2).float().topk(n, dim=1).indices
+    inside = whole.gather(1, groups[:, :, None].expand(-1, -1, GROUP)).reshape(n_queries, -1)
+    offsets = torch.arange(GROUP, device=scores.device)
+    places = (groups[:, :, None] * GROUP + offsets).reshape(n_queries, -1)
+    rest = torch.arange(n_groups * GROUP, width, device=scores.device).expand(n_queries, -1)
+    inside = torch.cat([inside, scores[:, n_groups * GROUP :]], 1).float()
+    best, chosen = inside.topk(n, dim=1)
+    return best, torch.cat([places, rest], 1).gather(1, chosen)
 
 
 def _import_torch(device: str) -> Any:  # Any: a module whose stubs are as large as torch

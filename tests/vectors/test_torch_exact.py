@@ -7,9 +7,21 @@ import pytest
 
 from index import ExactIndex
 from index.errors import BackendMissingError, InputError
-from index.torch_exact import TorchExactIndex
+from index.torch_exact import GROUP, TorchExactIndex, _topk
 
 DIM = 64
+
+
+def in_halves(monkeypatch) -> TorchExactIndex:
+    """The code that a GPU runs, float16 rows and all, on the CPU; in many small tiles."""
+    import torch
+
+    monkeypatch.setattr("index.torch_exact.TILE_SCORES", 1 << 16)
+    monkeypatch.setattr("index.torch_exact.SCORED_VALUES", 1 << 14)
+    ix = TorchExactIndex(DIM, device="cpu")
+    ix._on_cpu, ix._dtype = False, torch.float16
+    ix._rows = ix._rows.half()
+    return ix
 
 
 def test_without_a_gpu_the_error_names_the_way_out():
@@ -32,6 +44,35 @@ def test_more_ties_than_are_fetched_are_still_ordered_by_id(unit_vectors):
     ix = TorchExactIndex(DIM, device="cpu")
     ix.add(rows, ids=ids)
     assert ix.search(rows[:2].copy(), k=7).ids.tolist() == [list(range(7))] * 2
+
+
+@pytest.mark.parametrize("n_queries", [1, 30])
+def test_float16_only_nominates(monkeypatch, unit_vectors, n_queries):
+    rows, queries = unit_vectors(5_000, DIM, seed=1), unit_vectors(n_queries, DIM, seed=2)
+    rows[4_000:4_040] = rows[:40]  # duplicates, far from each other
+    on_gpu, on_cpu = in_halves(monkeypatch), ExactIndex(DIM, dtype="float16")
+    for ix in (on_gpu, on_cpu):
+        ix.add(rows[:3_000], ids=np.arange(3_000) * 2)
+        ix.add(rows[3_000:], ids=np.arange(2_000) * 2 + 1)
+    for k, allowed in ((10, None), (10, np.arange(1, 4_000, 7)), (4, np.arange(5)), (3_000, None)):
+        mine, its = (ix.search(queries, k=k, allowed=allowed) for ix in (on_gpu, on_cpu))
+        assert np.array_equal(mine.ids, its.ids)
+        assert np.array_equal(mine.scores, its.scores)
+    for ix in (on_gpu, on_cpu):
+        ix.remove(np.arange(0, 6_000, 3))
+    same = on_gpu.search(rows[:20].copy(), k=7), on_cpu.search(rows[:20].copy(), k=7)
+    assert np.array_equal(same[0].ids, same[1].ids)
+
+
+@pytest.mark.parametrize("width", [9, GROUP * 8, GROUP * 40 + 5, GROUP * 300 + 77])
+def test_the_best_of_groups_are_the_best_of_all(width):
+    import torch
+
+    scores = torch.from_numpy(np.random.default_rng(3).permutation(4 * width).reshape(4, width))
+    best, where = _topk(torch, scores.double(), 9)
+    slow = np.sort(scores.numpy(), axis=1)[:, ::-1][:, :9]
+    assert np.array_equal(best.numpy(), slow)
+    assert np.array_equal(np.take_along_axis(scores.numpy(), where.numpy(), 1), slow)
 
 
 def test_a_fork_keeps_what_the_original_forgets(unit_vectors):
