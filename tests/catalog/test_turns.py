@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cutting import HOWS, Cutter, How, cutting
 from postgres import fresh_database, postgres
 
 from retrieval import add_batch
+from retrieval.add_batch import Collector, Committed
 from retrieval.catalog import turns
 from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
@@ -218,6 +220,50 @@ def test_a_turn_whose_session_ended_is_taken_again_unless_somebody_wrote(
     with catalog.turn(store):
         assert catalog.write(lambda writer: writer.touch()) == 4
     other.close()
+
+
+def test_writers_who_meet_leave_what_one_after_the_other_would(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings({"workers": 1, "catalog": place.url}, environment={})
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+        (folder / "same.txt").write_text("red in both")
+        (folder / "own.txt").write_text(f"red of {folder.name}")
+    (tmp_path / "changing.txt").write_text("red before")
+    commit, met = Collector.commit, []
+    with in_process(), ExitStack() as held:
+        first, second = (
+            held.enter_context(
+                Engine.open(tmp_path / "store", create=True, model="fake", settings=settings)
+            )
+            for _ in range(2)
+        )
+        first.add(tmp_path / "changing.txt")
+
+        def meet(collector: Collector) -> Committed:
+            if not met:  # the first has loaded and encoded everything
+                met.append(1)
+                (tmp_path / "changing.txt").write_text("red of the second")
+                met.append(second.add(other, tmp_path / "changing.txt").n_added)
+            return commit(collector)
+
+        (tmp_path / "changing.txt").write_text("red of the first")
+        monkeypatch.setattr(Collector, "commit", meet)
+        report = first.add(mine, tmp_path / "changing.txt")
+        assert (met, report.n_added, report.n_copies, report.n_changed) == ([1, 2], 1, 1, 1)
+        hits = first.search("red", k=10)
+        named = {hit.text: sorted((hit.path, *hit.copies)) for hit in hits}
+        assert named == {
+            "red in both": [str(mine / "same.txt"), str(other / "same.txt")],
+            "red of mine": [str(mine / "own.txt")],
+            "red of other": [str(other / "own.txt")],
+            "red of the first": [str(tmp_path / "changing.txt")],
+        }
+        assert sorted(hit.id for hit in hits) == [1, 2, 3, 4]
+        assert second.search("red", k=10) == hits
+        assert first.verify().findings == ()
 
 
 def test_many_may_open_an_empty_database_at_once(place: Place) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from retrieval.add_batch import Collector, Committed
 from retrieval.engine import Engine
 from retrieval.errors import LockedError, UsageError
+from retrieval.remove import remove
 
 
 def ids_by_name(engine: Engine) -> dict[str, int]:
@@ -203,3 +205,38 @@ def test_a_file_that_vanishes_while_it_is_compared_costs_only_itself(
     report = engine.add(world)
     assert (report.n_added, report.n_bad) == (1, 1)
     assert [f.code for f in engine.failures()] == ["vanished"]
+
+
+def test_a_file_moved_while_another_takes_its_name_is_still_found(
+    engine: Engine, world: Path
+) -> None:
+    engine.add(world)
+    before = ids_by_name(engine)
+    (world / "red.png").rename(world / "zinnober.png")
+    Image.new("RGB", (40, 30), (250, 0, 5)).save(world / "red.png")
+    engine.add(world)
+    after = ids_by_name(engine)
+    assert set(after) == {*before, "zinnober.png"}
+    assert after["zinnober.png"] == before["red.png"]  # it is the same item under another name
+    assert after["red.png"] not in before.values()
+    assert engine.verify().findings == ()
+
+
+def test_a_copy_whose_item_goes_before_the_commit_is_loaded(
+    engine: Engine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.add(world)
+    shutil.copy(world / "red.png", world / "rouge.png")
+    commit, removed = Collector.commit, []
+
+    def remove_first(collector: Collector) -> Committed:
+        if not removed:
+            removed.append(remove([world / "red.png"], catalog=collector._catalog))
+        return commit(collector)
+
+    monkeypatch.setattr(Collector, "commit", remove_first)
+    report = engine.add(world / "rouge.png")
+    assert removed == [1]
+    assert (report.n_added, report.n_copies, report.n_loaded) == (1, 0, 1)
+    assert "rouge.png" in ids_by_name(engine)
+    assert "red.png" not in ids_by_name(engine)
