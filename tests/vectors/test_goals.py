@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import goal
-from benchmarks.goals import goal_01, goal_08
+from benchmarks.goals import goal_01, goal_08, goal_12
 from benchmarks.goals.goal_02 import Peer
 from benchmarks.measure import Options, Row, race, ratio_row, ratios
 from benchmarks.synthetic import make_set
@@ -98,3 +98,20 @@ def test_a_peer_answers_in_a_process_of_its_own(tmp_path: Path):
     truth = np.argsort(-(data.picture_queries @ data.pictures.T), axis=1)[:, :10]
     found = np.load(tmp_path / "faiss.npy")
     assert np.mean([np.isin(a, b).mean() for a, b in zip(found, truth, strict=True)]) > 0.95
+
+
+def test_goal_12_says_in_one_line_that_there_is_no_gpu():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SystemExit, match=r"^goal 12 cannot run here: torch sees no GPU[^\n]+$"):
+        goal_12.run(Options(n=1_000, dim=16))
+
+
+def test_goal_12_finds_what_the_cpu_finds():
+    small = {"device": "cpu", "side": "32", "copied": "1000"}
+    rows = goal_12.run(Options(n=2_000, dim=16, rounds=1, min_s=0.001, rest=small))
+    named = {row.name: row for row in rows}
+    assert named["answers that GPU and CPU agree on"].value == 1.0
+    assert all(row.value is None or row.value > 0 for row in rows)
