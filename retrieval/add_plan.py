@@ -23,6 +23,7 @@ from retrieval.types import Failure, row_of
 _TRANSCRIBED = "+transcribed"
 
 NOTED_CODES = frozenset({"symlink_not_followed"})
+_PASSING = frozenset({"unreadable", "vanished"})  # of what lies elsewhere: the network's fault
 
 
 @dataclass
@@ -163,6 +164,8 @@ def _differs(found: Found, known: dict[str, FileRecord]) -> bool:
         found.mtime_ns,
         caption_stamp(found),
     )
+    if found.stamp and before.code in _PASSING:
+        return True
     return not same or (bool(before.code) and before.loader_version != LOADER_VERSION)
 
 

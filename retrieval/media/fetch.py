@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from urllib.parse import urlsplit
 
 from retrieval.errors import BadMediaError, StorageError
@@ -61,6 +62,7 @@ class Fetcher:
     """Fetch files into a folder of its own; safe to use from many threads."""
 
     def __init__(self) -> None:
+        self._guard = Lock()
         self._numbers = count()
         self._folder = ""
         self._pool: ThreadPoolExecutor | None = None
@@ -69,9 +71,9 @@ class Fetcher:
         """Begin to fetch a file; None where there is nothing to do before its turn has come."""
         if not found.stamp or not 0 <= found.size_bytes <= _AHEAD_BYTES:
             return None
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
-            self._folder = tempfile.mkdtemp(prefix="crossfind-")
+        with self._guard:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
         return self._pool.submit(self.fetch, found)
 
     def fetch(self, found: Found) -> Fetched:
@@ -81,7 +83,8 @@ class Fetcher:
             BadMediaError: it is gone, cannot be read, or is too large; the message names it.
             StorageError: the copy cannot be written.
         """
-        self._folder = self._folder or tempfile.mkdtemp(prefix="crossfind-")
+        with self._guard:
+            self._folder = self._folder or tempfile.mkdtemp(prefix="crossfind-")
         place = Path(self._folder, f"{next(self._numbers)}{_suffix(found.path)}")
         try:
             return Fetched(found, _copy(found, place))

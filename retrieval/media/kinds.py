@@ -141,7 +141,9 @@ def looks_like_text(head: bytes) -> bool:
 
 def archive_reason(path: str) -> str:
     """Word the refusal of an archive."""
-    return f"{path} is an archive, which is not looked into; unpack it and add the folder"
+    is_shard = path.lower().endswith(".tar")
+    remedy = "add it by its own name" if is_shard else "unpack it and add the folder"
+    return f"{path} is an archive, which is not looked into; {remedy}"
 
 
 def off_reason(path: str, format: str) -> str:

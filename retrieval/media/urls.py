@@ -289,22 +289,20 @@ def _entry(fs: Any, info: dict[str, Any]) -> Entry:  # Any: fsspec has no types
 
 def _ns(when: object) -> int:
     """Read a time in any of the forms that file systems give it; 0 for none of them."""
-    date = getattr(when, "date", when)  # of a commit
-    if isinstance(date, int | float):
-        return int(date * 1e9)
-    if isinstance(date, str):
-        try:
-            date = datetime.fromisoformat(date)
-        except ValueError:
-            date = _http_date(str(date))
-    if not isinstance(date, datetime):
-        return 0
-    return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1e9)
+    if isinstance(when, str):
+        when = _read_date(when)
+    elif not isinstance(when, datetime | int | float):
+        when = getattr(when, "date", None)  # of a commit
+    if isinstance(when, datetime):
+        return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e9)
+    return int(when * 1e9) if isinstance(when, int | float) else 0
 
 
 @cache
-def _http_date(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text)
-    except ValueError:
-        return None
+def _read_date(text: str) -> datetime | None:
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from typing import IO
 
 import pytest
 from elsewhere import files_of, http_server, shard
 from vectors_by_path import vectors_by_path
 
+from retrieval.add import Progress
 from retrieval.config import Settings
 from retrieval.engine import Engine
-from retrieval.errors import UsageError
+from retrieval.errors import BadMediaError, StoppedError, UsageError
+from retrieval.media import urls
 from retrieval.sources import find_sources
 from retrieval.types import Failure
 
@@ -239,15 +244,55 @@ def test_a_members_name_is_no_path(engine: Engine, media: Path, tmp_path: Path) 
     }
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(
-    engine: Engine, here: Engine, shards: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    engine: Engine, here: Engine, shards: Path
 ) -> None:
-    """Each part once, whatever dies: the second run takes what the first has not committed."""
-    first = engine.add(shards / "00.tar", shards / "01.tar")
+    """Each part once: the second run takes what the first has not committed."""
+    stop = Event()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.n_done >= 3 and not stop.is_set():
+            stop.set()
+            time.sleep(0.5)  # the loader is told of it within a twentieth of a second
+
+    with pytest.raises(StoppedError):
+        engine.add(f"{shards}/{{00..02}}.tar", on_progress=on_progress, stop=stop)
     done = engine.add(f"{shards}/{{00..02}}.tar")
-    assert done.n_unchanged == first.n_added
-    assert first.n_added + done.n_added == 7
+    assert done.n_unchanged >= 2  # of three, one is bad
+    assert done.n_unchanged + done.n_added == 7
     assert_same(engine, here)
+
+
+def test_what_could_not_be_fetched_is_tried_again(
+    engine: Engine, media: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(media, memory)
+    copy_to = urls.copy_to
+
+    def failing(url: str, sink: IO[bytes], *, most_bytes: int) -> None:
+        if url.endswith("blue.png"):
+            raise BadMediaError("the network is down", code="unreadable")
+        copy_to(url, sink, most_bytes=most_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(urls, "copy_to", failing)
+        assert engine.add(memory).n_added == 6
+    (bad,) = [failure for failure in engine.failures() if failure.code == "unreadable"]
+    assert bad.path.endswith("/blue.png")
+    assert bad.reason.startswith(bad.path)
+    done = engine.add(memory)
+    assert (done.n_added, done.n_loaded) == (1, 1)
+
+
+def test_a_change_that_keeps_the_size_is_seen(engine: Engine, media: Path, memory: str) -> None:
+    import fsspec
+
+    upload(media, memory)
+    engine.add(memory)
+    with fsspec.open(f"{memory}/day.txt", "wb") as sink:
+        sink.write(b"a new day")
+    assert engine.add(memory).n_changed == 1
+    assert urls.look(f"{memory}/day.txt").mtime_ns > 10**18
 
 
 def test_sources_elsewhere_are_found_again_where_their_user_wants_them_read(
