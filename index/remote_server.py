@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,9 @@ class MilvusServer:
         """
         known = ALGORITHMS[algorithm]
         build = {there: parameters[ours] for ours, there in known.build.items()}
-        build_params = {**build, **known.build_always}
+        build_params: dict[str, str | int] = {**build, **known.build_always}
+        if self.is_lite:  # reads them from one field, where the client writes a field for each
+            build_params["params"] = json.dumps(build_params)
         with self._speaking("make a collection in"):
             schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", self._types.INT64, is_primary=True)

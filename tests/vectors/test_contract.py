@@ -55,7 +55,7 @@ MAKERS: dict[str, Callable[[], Index]] = {
     "ivf-untrained": lambda: FaissIndex(DIM, kind="ivf", n_lists=64),
 }
 # They need Milvus Lite; `-m cluster` runs them.
-MILVUS = ("milvus-FLAT", "milvus-HNSW")
+MILVUS = ("milvus-FLAT", "milvus-HNSW", "milvus-IVF_FLAT")
 EXACT = (
     "exact-float32",
     "exact-float16",
@@ -78,7 +78,8 @@ def make(name, request):
     if name not in MILVUS:
         return MAKERS[name]
     make_collection = request.getfixturevalue("make_collection")
-    return lambda: make_collection(DIM, algorithm=name.removeprefix("milvus-"))
+    few = {"n_lists": 4, "n_probes": 4} if name == "milvus-IVF_FLAT" else {}
+    return lambda: make_collection(DIM, algorithm=name.removeprefix("milvus-"), **few)
 
 
 @pytest.fixture
