@@ -119,6 +119,8 @@ _OPTIONS = (
                  help="The highest; it rises for 5 % of the steps, then falls as a cosine."),
     click.option("--ema", "average_decay", type=_SHARE, default=0.99, show_default=True,
                  help="Memory of the averaged weights, which are what is kept; 0: the last."),
+    click.option("--dropout", type=_SHARE, default=0.1, show_default=True,
+                 help="Share of hidden values dropped; 0: several processes train as one does."),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
         show_default=True, help="auto: bf16 or fp16 on a GPU, fp32 on a CPU.",
