@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.goals.filter_catalog import fill_catalog
-from benchmarks.goals.goal_02 import Ours
+from benchmarks.goals.goal_02 import Ours, Way
 from benchmarks.measure import Options, Row, race, ratio_row
 from benchmarks.synthetic import make_set
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
-from index.types import Vectors
+from index.types import SearchParameters, Vectors
 
 DEFAULTS = {"n": 100_000, "dim": 512}
 THREADS = 1
@@ -39,8 +39,8 @@ def run(options: Options) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         catalog = fill_catalog(Path(folder), options.n)
         with catalog.reading() as reader:
-            with_rows = Ours(ix, reader, data.picture_queries)
-            with_rows.search(data.picture_queries, effort=EF_SEARCH)
+            with_rows = Ours(reader, data.picture_queries)
+            with_rows.search(data.picture_queries, Way(ix, SearchParameters(ef_search=EF_SEARCH)))
             rows = [
                 row
                 for batch in TARGETS
@@ -60,7 +60,7 @@ def _race(ix: FaissIndex, with_rows: Ours, batches: list[Vectors], options: Opti
         {
             "raw": functools.partial(_raw, ix, batches),
             "ids and scores": functools.partial(_ours, ix, batches),
-            "ten rows": functools.partial(_with_rows, with_rows, batches),
+            "ten rows": functools.partial(_with_rows, with_rows, ix, batches),
         },
         rounds=options.rounds,
         min_s=options.min_s,
@@ -92,6 +92,7 @@ def _ours(ix: FaissIndex, batches: list[Vectors]) -> None:
         ix.search(some, k=K)
 
 
-def _with_rows(ours: Ours, batches: list[Vectors]) -> None:
+def _with_rows(ours: Ours, ix: FaissIndex, batches: list[Vectors]) -> None:
+    way = Way(ix, SearchParameters(ef_search=EF_SEARCH))
     for some in batches:
-        ours.search(some, effort=EF_SEARCH)
+        ours.search(some, way)
