@@ -131,7 +131,8 @@ def _keep(path: Path, name: str, folder: Path) -> Path:
     target = folder / f"{digest}-{stem[:_MAX_NAME]}{suffix[:9]}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = folder / f".{digest}.part"
+        # Another server of the store may be taking the same file.
+        partial = folder / f".{digest}-{os.urandom(4).hex()}.part"
         with partial.open("wb") as file:
             file.write(path.read_bytes())
             file.flush()
