@@ -35,6 +35,7 @@ from retrieval.catalog.store import Catalog
 from retrieval.encoders.base import Encoder
 from retrieval.errors import StoppedError, StorageError
 from retrieval.media import Found, scan
+from retrieval.media.listings import Listings
 from retrieval.media.roots import Roots, scan_elsewhere
 from retrieval.media.rows import is_there, with_rows
 from retrieval.store import Store
@@ -153,7 +154,10 @@ def add(
         scan(roots.local, exclude=[store.root], on_skip=skipped.append),
         roots=roots.local, on_skip=skipped.append, on_table=tables.__setitem__,
     )  # fmt: skip
-    there = scan_elsewhere(roots.elsewhere, on_skip=skipped.append, on_root=read.__setitem__)
+    there = scan_elsewhere(
+        roots.elsewhere, on_skip=skipped.append, on_root=read.__setitem__,
+        listings=Listings(store.derived, store.tmp),
+    )  # fmt: skip
     found = chain(here, there)
     with run.counting(roots, store.root):
         loads = plan_loads(catalog, found, plan=run.plan, listens=listens)

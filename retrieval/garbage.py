@@ -10,13 +10,14 @@ import logging
 from index.storage import storing
 from retrieval.asked import ASKED_KIND
 from retrieval.catalog.store import Catalog
+from retrieval.media.listings import LISTING_KIND
 from retrieval.store import BANK_KIND, HUBS_KIND, Store
 
 _log = logging.getLogger(__name__)
 
 # Readers of the generations before may still open a retired segment.
 _KEEP_GENERATIONS = 2
-_LASTING = (f"{BANK_KIND}-", f"{ASKED_KIND}-", f"{HUBS_KIND}-")
+_LASTING = (f"{BANK_KIND}-", f"{ASKED_KIND}-", f"{HUBS_KIND}-", f"{LISTING_KIND}-")
 
 
 def collect_garbage(catalog: Catalog, *, store: Store) -> int:

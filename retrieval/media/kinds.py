@@ -141,9 +141,8 @@ def looks_like_text(head: bytes) -> bool:
 
 def archive_reason(path: str) -> str:
     """Word the refusal of an archive."""
-    is_shard = path.lower().endswith(".tar")
-    remedy = "add it by its own name" if is_shard else "unpack it and add the folder"
-    return f"{path} is an archive, which is not looked into; {remedy}"
+    or_so = ", or add it by its own name" if path.lower().endswith(".tar") else ""
+    return f"{path} is an archive, which is not looked into; unpack it and add the folder{or_so}"
 
 
 def off_reason(path: str, format: str) -> str:

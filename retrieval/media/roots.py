@@ -12,9 +12,12 @@ from retrieval.config import expand_home
 from retrieval.errors import BadMediaError, UsageError
 from retrieval.media import urls
 from retrieval.media.kinds import CAPTION_SUFFIXES, CAPTIONED_SUFFIXES, MEDIA_SUFFIXES
+from retrieval.media.listings import Listings
 from retrieval.media.scan import JUNK, Found, refuse_suffix
 from retrieval.media.shards import is_shard, scan_shard, shard_of
 from retrieval.types import Failure
+
+_UNREAD = frozenset({"unreadable", "vanished", "truncated"})  # codes of what is not known whole
 
 OnSkip = Callable[[Failure], None]
 OnRoot = Callable[[str, frozenset[str]], None]
@@ -71,7 +74,9 @@ def read_roots(named: Iterable[str | os.PathLike[str]]) -> Roots:
     return Roots(tuple(local), tuple(elsewhere))
 
 
-def scan_elsewhere(roots: Sequence[str], *, on_skip: OnSkip, on_root: OnRoot) -> Iterator[Found]:
+def scan_elsewhere(
+    roots: Sequence[str], *, on_skip: OnSkip, on_root: OnRoot, listings: Listings | None = None
+) -> Iterator[Found]:
     """Find the media at URLs and in shards, in the order named; of a folder its own files first.
 
     As in a folder here hidden names, junk and what is no media are passed over in silence.
@@ -80,6 +85,7 @@ def scan_elsewhere(roots: Sequence[str], *, on_skip: OnSkip, on_root: OnRoot) ->
         roots: `Roots.elsewhere`.
         on_skip: is told of what cannot be read, with a code; the other roots are read all the same.
         on_root: see `OnRoot`.
+        listings: where it is kept what shards at URLs hold; None: nowhere.
 
     Yields:
         Each file; one that was found before is left out.
@@ -88,13 +94,13 @@ def scan_elsewhere(roots: Sequence[str], *, on_skip: OnSkip, on_root: OnRoot) ->
         root = urls.canonical(named) if urls.is_url(named) else named
         failures: list[Failure] = []
         paths: set[str] = set()
-        for found in _scan_root(root, on_skip=failures.append):
+        for found in _scan_root(root, on_skip=failures.append, listings=listings):
             if found.path not in paths:
                 paths.add(found.path)
                 yield found
         for failure in failures:
             on_skip(failure)
-        if not failures:
+        if not any(failure.code in _UNREAD for failure in failures):
             on_root(root, frozenset(paths))
 
 
@@ -123,7 +129,7 @@ def list_place(place: str) -> dict[str, Found]:
     return listed
 
 
-def _scan_root(root: str, *, on_skip: OnSkip) -> Iterator[Found]:
+def _scan_root(root: str, *, on_skip: OnSkip, listings: Listings | None = None) -> Iterator[Found]:
     if not urls.is_url(root):
         yield from _scan_local_shard(root, on_skip=on_skip)
         return
@@ -135,15 +141,33 @@ def _scan_root(root: str, *, on_skip: OnSkip) -> Iterator[Found]:
     if entry.is_folder:
         yield from _walk(root, on_skip=on_skip)
     elif is_shard(root):
-        opened = urls.open_url(root)
-        yield from scan_shard(
-            root, opened=opened, stamp=f"{entry.stamp}:{entry.size_bytes}",
-            mtime_ns=entry.mtime_ns, on_skip=on_skip,
-        )  # fmt: skip
+        yield from _scan_shard_at(replace(entry, url=root), on_skip=on_skip, listings=listings)
     elif failure := refuse_suffix(root, _suffix(root)):
         on_skip(failure)
     else:
         yield _found(replace(entry, url=root), None)
+
+
+def _scan_shard_at(
+    entry: urls.Entry, *, on_skip: OnSkip, listings: Listings | None
+) -> Iterator[Found]:
+    """Find the media in a shard at a URL; what it holds is kept where all of it could be read."""
+    kept = listings.read(entry) if listings is not None else None
+    if kept is not None:
+        yield from kept
+        return
+    found: list[Found] = []
+    failures: list[Failure] = []
+    for one in scan_shard(
+        entry.url, opened=urls.open_url(entry.url), stamp=f"{entry.stamp}:{entry.size_bytes}",
+        mtime_ns=entry.mtime_ns, on_skip=failures.append,
+    ):  # fmt: skip
+        found.append(one)
+        yield one
+    for failure in failures:
+        on_skip(failure)
+    if listings is not None and not failures:
+        listings.keep(entry, found)
 
 
 def _scan_local_shard(path: str, *, on_skip: OnSkip) -> Iterator[Found]:
