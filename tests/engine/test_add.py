@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from retrieval.add_batch import Collector, Committed
+from retrieval.catalog import turns
 from retrieval.engine import Engine
 from retrieval.errors import LockedError, UsageError
 from retrieval.remove import remove
@@ -182,8 +183,11 @@ def test_a_missing_path_is_refused_by_name(engine: Engine, tmp_path: Path) -> No
     assert caught.value.code == "path_missing"
 
 
-def test_a_second_writer_is_refused(engine: Engine, world: Path) -> None:
-    with engine.store.lock(), pytest.raises(LockedError, match=str(os.getpid())):
+def test_a_second_writer_is_refused(
+    engine: Engine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "WAIT_S", 0.2)  # where writers wait
+    with engine.turn(), pytest.raises(LockedError, match=f"written by pid {os.getpid()} on host"):
         engine.add(world)
 
 

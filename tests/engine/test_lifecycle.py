@@ -90,11 +90,8 @@ def test_a_newer_store_is_refused_with_both_numbers(engine: Engine, settings) ->
 
 
 def test_a_newer_catalog_is_refused(engine: Engine, settings) -> None:  # type: ignore[no-untyped-def]
-    import sqlite3
-
-    with sqlite3.connect(engine.store.catalog_path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    with engine._catalog.writing() as writer:
+        writer._connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(TooNewError, match="9999"):
         Engine.open(engine.store.root, settings=settings)
 
@@ -207,13 +204,11 @@ def test_a_damaged_segment_is_noticed_named_and_repaired(
 
 
 def test_a_flipped_bit_in_a_row_is_found(engine: Engine, world: Path) -> None:
-    import sqlite3
-
     engine.add(world)
     assert engine.verify().findings == ()
-    with sqlite3.connect(engine.store.catalog_path) as connection:
-        connection.execute("UPDATE items SET width_px = width_px + 1 WHERE modality = 'image'")
-    connection.close()
+    with engine._catalog.writing() as writer:
+        flip = "UPDATE items SET width_px = width_px + 1 WHERE modality = 'image'"
+        writer._connection.exec_driver_sql(flip)
     findings = engine.verify().findings
     assert {f.code for f in findings} == {"row_damaged"}
     assert len(findings) == 4

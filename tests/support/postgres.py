@@ -47,12 +47,13 @@ def postgres(folder: Path) -> Iterator[str]:
         _run([*control, "-m", "immediate", "stop"])
 
 
-def fresh_database(root: str) -> str:
-    """Make an empty database on the server of a URL, and give its own URL."""
+def fresh_database(root: str, *, like: str = "") -> str:
+    """Make a database on the server of a URL, empty or a copy of another, and give its own URL."""
     name = f"d{uuid4().hex}"
     engine = sa.create_engine(root, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        copied = f" TEMPLATE {sa.make_url(like).database}" if like else ""
+        connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
     engine.dispose()
     return sa.make_url(root).set(database=name).render_as_string(hide_password=False)
 
