@@ -50,6 +50,7 @@ class Index(ABC):
         self._guard = Guard()
         self._closed = False
         self._takes_more = True
+        self._accepted = DEFAULT_PARAMETERS  # those checked last: searches repeat them
 
     def add(self, vectors: Vectors, *, ids: Ids) -> None:
         """Store vectors under new ids; all or none.
@@ -135,8 +136,9 @@ class Index(ABC):
             allowed = Allowed(allowed)
         if parameters is None:
             parameters = DEFAULT_PARAMETERS
-        elif parameters is not DEFAULT_PARAMETERS:
+        elif parameters is not self._accepted:
             self._check_parameters(parameters)
+            self._accepted = parameters
         with self._guard.use():
             self._check_open()
             wanted, n_wanted = None, self._table.n_live

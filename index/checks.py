@@ -45,7 +45,7 @@ def check_vectors(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> 
         >>> check_vectors(np.eye(2, dtype=np.float32), dim=2, what="vectors")
     """
     _check_form(vectors, dim=dim, what=what)
-    if len(vectors) == 1 and _LEAST_SQUARE <= float(vectors[0] @ vectors[0]) <= _MOST_SQUARE:
+    if len(vectors) == 1 and _LEAST_SQUARE <= float(np.vdot(vectors, vectors)) <= _MOST_SQUARE:
         return
     # einsum squares without a temporary; a NaN or an infinity surfaces as a bad length
     squares = np.einsum("nd,nd->n", vectors, vectors)

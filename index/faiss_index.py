@@ -25,7 +25,7 @@ from index.kinds import KINDS
 from index.mapped_lists import MappedLists
 from index.row_blocks import RowBlock
 from index.scan import Block, scan
-from index.topk import Candidates, Scores, order_table, pair_scores, score_table, slack
+from index.topk import Candidates, Scores, best_of_table, pair_scores, slack
 from index.types import Ids, Mask, Neighbors, SearchParameters, Vectors
 
 RESCORED_ROWS = 1_024
@@ -339,8 +339,8 @@ class FaissIndex(Index):
 
     def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
         if positions.shape[1] >= k and not np.count_nonzero(positions < 0):
-            scores = score_table(queries, positions, rows=self._back.rows)
-            return order_table(self._table.ids[positions], scores, k=k)
+            ids, rows = self._table.ids[positions], self._back.rows
+            return best_of_table(queries, positions, ids=ids, rows=rows, k=k)
         return self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
 
     def _rescored(self, queries: Vectors, positions: Ids) -> Candidates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import gt
 
 import numpy as np
 import numpy.typing as npt
@@ -105,9 +106,6 @@ def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vecto
         >>> score_table(eye, np.array([[0, 1], [0, 1]]), rows=lambda at: eye[at]).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    if len(positions) == 1:  # a single query is in a hurry
-        sums = rows(positions[0]).astype(np.float64) @ queries[0].astype(np.float64)
-        return _within_one(sums.astype(np.float32)[None])
     scores = np.empty(positions.shape, np.float32)
     step = max(1, SCORE_CHUNK // positions.shape[1])
     for start in range(0, len(positions), step):
@@ -116,6 +114,43 @@ def score_table(queries: Vectors, positions: Ids, *, rows: Callable[[Ids], Vecto
         right = rows(here.ravel()).astype(np.float64).reshape(*here.shape, -1)
         scores[start : start + step] = np.matmul(right, left[:, :, None])[:, :, 0]
     return _within_one(scores)
+
+
+def best_of_table(
+    queries: Vectors, positions: Ids, *, ids: Ids, rows: Callable[[Ids], Vectors], k: int
+) -> Neighbors:
+    """Score a full table of positions and keep the k best of each row, ordered by (-score, id).
+
+    Args:
+        queries: float32 [Q, D], unit length.
+        positions: int64 [Q, N], none negative, N >= k.
+        ids: int64 [Q, N], of the positions.
+        rows: gives the rows at positions, float32 [P, D], unit length.
+        k: at least 1.
+
+    Example:
+        >>> eye = np.eye(2, dtype=np.float32)
+        >>> found = best_of_table(
+        ...     eye[:1], np.array([[0, 1]]), ids=np.array([[7, 3]]), rows=lambda at: eye[at], k=1
+        ... )
+        >>> found.ids.tolist(), found.scores.tolist()
+        ([[7]], [[1.0]])
+    """
+    if len(queries) == 1:
+        return _best_of_one(queries[0], rows(positions[0]), ids=ids[0], k=k)
+    return order_table(ids, score_table(queries, positions, rows=rows), k=k)
+
+
+def _best_of_one(query: Vectors, rows: Vectors, *, ids: Ids, k: int) -> Neighbors:
+    """Do for a single query, which is in a hurry, without a sort where none is needed."""
+    scores = (rows.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+    listed: list[float] = scores.tolist()
+    if max(listed) > 1 or min(listed) < -1:
+        listed = _within_one(scores).tolist()
+    if not all(map(gt, listed, listed[1:])):
+        order = np.lexsort((ids, -scores))
+        ids, scores = ids[order], scores[order]
+    return Neighbors(ids[None, :k], scores[None, :k], np.array([k]))
 
 
 def order_table(ids: Ids, scores: Scores, *, k: int) -> Neighbors:
@@ -130,9 +165,6 @@ def order_table(ids: Ids, scores: Scores, *, k: int) -> Neighbors:
         >>> order_table(np.array([[7, 3, 5]]), np.array([[.5, .5, .9]], np.float32), k=2).ids
         array([[5, 3]])
     """
-    if len(ids) == 1:
-        best = np.lexsort((ids[0], -scores[0]))[:k]
-        return Neighbors(ids[0][best][None], scores[0][best][None], np.array([k]))
     order = np.lexsort((ids, -scores), axis=-1)[:, :k]
     row = np.arange(len(ids))[:, None]
     return Neighbors(ids[row, order], scores[row, order], np.full(len(ids), k, np.int64))
