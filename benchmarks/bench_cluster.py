@@ -62,6 +62,7 @@ def main() -> None:
             figures |= {f"{name}: seconds of the cluster's own start": start_s}
             figures |= {"killed: workers": killer.n_killed} if name == "killed" else {}
             engine.close()
+            _end_cluster()
         tell("cluster", figures | {"target of seconds over": 0.15})
         alone.close()
 
@@ -72,6 +73,12 @@ def _start_cluster(n_workers: int) -> float:
     started_s = time.perf_counter()
     ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
     return time.perf_counter() - started_s
+
+
+def _end_cluster() -> None:
+    import ray
+
+    ray.shutdown()
 
 
 def _seconds(

@@ -67,7 +67,7 @@ class RayLoader:
     def __init__(self, address: str, *, encoder: Encoder, settings: Settings) -> None:
         self._encoder = encoder
         self._values = {**settings.values, "workers": 1, "threads": 1}
-        self._ray = _connect(address, n_cores=settings.workers)
+        self._ray, self._is_ours = _connect(address, n_cores=settings.workers)
         self._closing = False
 
     def load_many(self, jobs: Iterable[Found]) -> Iterator[tuple[Found, Loaded | Failure]]:
@@ -104,7 +104,8 @@ class RayLoader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        self._ray.shutdown()
+        if self._is_ours:
+            self._ray.shutdown()
 
     def _rows(self, jobs: list[Found]) -> Iterator[Row]:
         data = self._ray.data
@@ -128,7 +129,8 @@ def _job(text: str) -> Found:
     return replace(found, row_paths=tuple(found.row_paths))
 
 
-def _connect(address: str, *, n_cores: int) -> Any:  # Any: a module without types
+def _connect(address: str, *, n_cores: int) -> tuple[Any, bool]:  # Any: a module without types
+    """Connect this process, unless it is connected already; tell whether that was done here."""
     if address != LOCAL and not address.startswith("ray://"):
         raise UsageError(
             f"{address!r} is no cluster; write --on ray, or --on ray://HOST:10001",
@@ -144,6 +146,7 @@ def _connect(address: str, *, n_cores: int) -> Any:  # Any: a module without typ
         ) from error
     for name in ("ray", "ray.data"):  # they tell of every pipeline
         logging.getLogger(name).setLevel(logging.ERROR)
+    is_ours = not ray.is_initialized()
     where = {"num_cpus": n_cores} if address == LOCAL else {"address": address}
     try:
         ray.init(
@@ -159,4 +162,4 @@ def _connect(address: str, *, n_cores: int) -> Any:  # Any: a module without typ
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    return ray
+    return ray, is_ours

@@ -69,7 +69,8 @@ class Fetcher:
 
     def ahead(self, found: Found) -> Future[Fetched] | None:
         """Begin to fetch a file; None where there is nothing to do before its turn has come."""
-        if not found.stamp or not 0 <= found.size_bytes <= _AHEAD_BYTES:
+        stamp = getattr(found, "stamp", "")  # who hands over no file is told so by its turn
+        if not stamp or not 0 <= found.size_bytes <= _AHEAD_BYTES:
             return None
         with self._guard:
             if self._pool is None:

@@ -57,9 +57,7 @@ def test_the_store_of_a_cluster_has_the_items_vectors_failures_and_answers_of_on
     settings: Settings,
     many: Path,
     two_workers: object,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ray.shutdown", lambda: None)  # the module's cluster stays
     here = build(tmp_path / "here", settings, many, on="")
     there = build(tmp_path / "there", settings, many, on="ray")
     with here, there:
@@ -79,10 +77,8 @@ def test_workers_fetch_members_of_shards_at_urls_themselves(
     settings: Settings,
     world: Path,
     two_workers: object,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("aiohttp", reason="the extra urls is not installed")
-    monkeypatch.setattr("ray.shutdown", lambda: None)
     (world / "red.txt").write_text("a fire engine")
     (tmp_path / "shards").mkdir()
     for number in range(3):
@@ -116,7 +112,6 @@ def test_a_worker_that_is_killed_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A file kills the actor that first meets it; Ray starts another, which takes the block."""
-    monkeypatch.setattr("ray.shutdown", lambda: None)
     fuse = tmp_path / "fuse"
     fuse.touch()
     monkeypatch.setattr("retrieval.cluster.ray_loader.FileEncoder", dies_once(str(fuse)))

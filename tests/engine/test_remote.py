@@ -117,6 +117,23 @@ def test_a_search_answers_from_the_generation_that_the_catalog_has(
 
 
 @pytest.mark.cluster
+def test_a_partition_per_modality_holds_the_parts_of_it(store: Path, in_milvus: Settings) -> None:
+    (path,) = (store / "derived").glob("*.milvus.json")
+    known = read_remote_file(path)
+    assert sorted(known.partitions) == ["audio", "image", "text"]
+    server = MilvusServer(str(store / "derived" / "milvus.db"))
+    with Engine.open(store, settings=in_milvus) as engine, engine._catalog.reading() as reader:
+        space = engine.encoder.spaces[0]
+        query = engine.encoder.encode(["red"], modality="text", space=space)
+        for name in known.partitions:
+            found = server.nearest(
+                known.collection, query, n=100, effort={}, partitions=[name]
+            )  # fmt: skip
+            held = reader.part_ids(part_modalities=(name,))  # type: ignore[arg-type]
+            assert sorted(id_ for id_ in found[0].tolist() if id_ >= 0) == held.tolist()
+
+
+@pytest.mark.cluster
 def test_searches_do_ask_milvus(
     store: Path, in_milvus: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
