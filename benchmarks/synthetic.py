@@ -9,6 +9,7 @@ the gap is an upper bound.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +17,14 @@ import numpy.typing as npt
 
 from index.types import Ids, Vectors
 
+Blocks = Iterator[Vectors]
+
 # Shares of a picture's squared length: the cone's direction, its cluster, itself.
 _CONE, _CLUSTER, _OWN = 0.40, 0.33, 0.27
 _TEXT_OF_TARGET, _TEXT_NOISE = 0.45, 0.40
 _CENTRE_DECAY, _OWN_DECAY = 0.7, 0.5
 _SPREAD, _SIZES = 0.25, 1.0
-_BLOCK = 65_536
+_BLOCK, STREAMED_ROWS = 65_536, 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +64,79 @@ def make_set(n: int, *, dim: int, n_queries: int = 1_000, seed: int = 7) -> Synt
         ((500, 32), (20, 32))
     """
     rng = np.random.default_rng(seed)
-    picture_cone, text_cone = _unit(rng.standard_normal((2, dim)))
-    n_clusters = max(8, min(2_000, n // 50))
-    centres = _coloured(rng, n_clusters, dim, _CENTRE_DECAY)
-    sizes = rng.lognormal(sigma=_SIZES, size=n_clusters)
-    clusters = rng.choice(n_clusters, n + n_queries, p=sizes / sizes.sum())
+    world = _world(rng, n, dim)
+    clusters = rng.choice(len(world.centres), n + n_queries, p=world.shares)
     drawn = np.empty((n + n_queries, dim), np.float32)
     for start in range(0, len(drawn), _BLOCK):
-        of = clusters[start : start + _BLOCK]
-        own = _coloured(rng, len(of), dim, _OWN_DECAY)
-        own *= rng.lognormal(sigma=_SPREAD, size=(len(of), 1))
-        mixed = np.sqrt(_CONE) * picture_cone + np.sqrt(_CLUSTER) * centres[of]
-        drawn[start : start + _BLOCK] = _unit(mixed + np.sqrt(_OWN) * own)
+        drawn[start : start + _BLOCK] = _pictures(rng, world, clusters[start : start + _BLOCK])
     pictures, fresh = drawn[:n], drawn[n:]
     targets = rng.choice(n, n_queries, replace=n < n_queries)
     return SyntheticSet(
         pictures=pictures,
         clusters=clusters[:n],
         picture_queries=np.ascontiguousarray(fresh),
-        text_queries=_texts(rng, pictures[targets], picture_cone, text_cone),
+        text_queries=_texts(rng, world, about=pictures[targets]),
         targets=targets,
     )
 
 
-def _texts(
-    rng: np.random.Generator, about: Vectors, picture_cone: Vectors, text_cone: Vectors
-) -> Vectors:
-    residual = about - (about @ picture_cone)[:, None] * picture_cone
+def stream_set(n: int, *, dim: int, n_queries: int, seed: int = 7) -> tuple[Vectors, Blocks]:
+    """Draw a set of the same kind block by block, where it does not fit the memory.
+
+    Args:
+        n, dim, n_queries, seed: as for `make_set`; other vectors than its come of them.
+
+    Returns:
+        The texts, float32 [Q, D], each about a picture of the first block, and the pictures, in
+        blocks of float32 [at most 262,144, D].
+
+    Example:
+        >>> texts, blocks = stream_set(500, dim=32, n_queries=20)
+        >>> texts.shape, [block.shape for block in blocks]
+        ((20, 32), [(500, 32)])
+    """
+    world = _world(np.random.default_rng(seed), n, dim)
+
+    def blocks() -> Blocks:
+        for start in range(0, n, STREAMED_ROWS):
+            rng = np.random.default_rng((seed, start))
+            size = min(STREAMED_ROWS, n - start)
+            yield _pictures(rng, world, rng.choice(len(world.centres), size, p=world.shares))
+
+    first, rng = next(blocks()), np.random.default_rng((seed, n))
+    about = first[rng.choice(len(first), n_queries, replace=len(first) < n_queries)]
+    return _texts(rng, world, about=about), blocks()
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """The directions of both cones, the clusters, and the share of the pictures that each has."""
+
+    picture_cone: Vectors
+    text_cone: Vectors
+    centres: Vectors
+    shares: npt.NDArray[np.float64]
+
+
+def _world(rng: np.random.Generator, n: int, dim: int) -> _World:
+    picture_cone, text_cone = _unit(rng.standard_normal((2, dim)))
+    n_clusters = max(8, min(2_000, n // 50))
+    centres = _coloured(rng, n_clusters, dim, _CENTRE_DECAY)
+    sizes = rng.lognormal(sigma=_SIZES, size=n_clusters)
+    return _World(picture_cone, text_cone, centres, sizes / sizes.sum())
+
+
+def _pictures(rng: np.random.Generator, world: _World, clusters: Ids) -> Vectors:
+    own = _coloured(rng, len(clusters), len(world.picture_cone), _OWN_DECAY)
+    own *= rng.lognormal(sigma=_SPREAD, size=(len(clusters), 1))
+    mixed = np.sqrt(_CONE) * world.picture_cone + np.sqrt(_CLUSTER) * world.centres[clusters]
+    return _unit(mixed + np.sqrt(_OWN) * own)
+
+
+def _texts(rng: np.random.Generator, world: _World, *, about: Vectors) -> Vectors:
+    residual = about - (about @ world.picture_cone)[:, None] * world.picture_cone
     noise = _unit(rng.standard_normal(about.shape))
-    mixed = np.sqrt(_CONE) * text_cone + _TEXT_OF_TARGET * _unit(residual)
+    mixed = np.sqrt(_CONE) * world.text_cone + _TEXT_OF_TARGET * _unit(residual)
     return _unit(mixed + np.sqrt(_TEXT_NOISE) * noise)
 
 

@@ -46,10 +46,11 @@ class SegmentBlock(RowBlock):
         return rows
 
     def slice(self, start: int, stop: int) -> StoredRows:
-        """See rows that follow each other.
+        """See rows that follow each other; what was seen before is not kept in memory.
 
         Raises:
             DamagedError: they are not what was written.
         """
+        self.segment.release()
         self.segment.prove(np.arange(start, stop))
         return self.segment.rows[start:stop]
