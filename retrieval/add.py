@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -161,22 +161,23 @@ def add(
     found = chain(here, there)
     with run.counting(roots, store.root):
         loads = plan_loads(catalog, found, plan=run.plan, listens=listens)
-        with _closing_on(stop, loader) if stop else nullcontext():
+        with _closing_on(stop, loader):
             run.take_all(loader.load_many(loads), commit_s=commit_s)
         plan_skips(catalog, skipped, plan=run.plan)
         vanished = vanished_files(catalog, roots.local) if prune else iter(())
         no_more = lost_elsewhere(catalog, read, prune=prune)
         run.finish(chain(lost_rows(catalog, tables), vanished, no_more))
-        while lost := run.take_lost():
-            with _closing_on(stop, loader) if stop else nullcontext():
-                run.take_all(loader.load_many(lost), commit_s=commit_s)
-            run.commit()
+        with _closing_on(stop, loader):
+            run.take_lost(loader, commit_s=commit_s)
     return replace(run.report(), seconds=time.monotonic() - started_s)
 
 
 @contextmanager
-def _closing_on(stop: Event, loader: FileLoader) -> Iterator[None]:
+def _closing_on(stop: Event | None, loader: FileLoader) -> Iterator[None]:
     """Close the loader as soon as `stop` is set, even while a decoder hangs."""
+    if stop is None:
+        yield
+        return
     finished = Event()
 
     def watch() -> None:
@@ -263,9 +264,11 @@ class _Run:
         self.commit()
         self._tell()
 
-    def take_lost(self) -> list[Found]:
-        """Hand over the files that passed for known ones until their items went; load them."""
-        return list(_drain(self._collector.lost))
+    def take_lost(self, loader: FileLoader, *, commit_s: float) -> None:
+        """Load the files that passed for known ones until their items went."""
+        while lost := list(_drain(self._collector.lost)):
+            self.take_all(loader.load_many(lost), commit_s=commit_s)
+            self.commit()
 
     def commit(self) -> None:
         """Make everything taken so far true."""

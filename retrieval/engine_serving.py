@@ -109,12 +109,15 @@ class Serving:
         with self._catalog.reading() as reader:
             number = reader.generation()
             if self.generation is None or self.generation.number != number:
+                if self.generation is None:
+                    self._catalog.lease(number)
                 opened = open_generation(
                     reader.snapshot(), self.generation, store=self._store, remote=self._remote
                 )
                 warm(opened, reader=reader, encoder=self.encoder, loader=self.loader)
                 with self._guard:
                     self._serve(opened, reader=reader)
+                self._catalog.lease(number)  # not before: the one that served needed its files
         return number
 
     @contextmanager

@@ -21,7 +21,7 @@ from retrieval.catalog.migrate import copy_sqlite, migrate
 from retrieval.catalog.read import Reader
 from retrieval.catalog.schema import StoreRow
 from retrieval.catalog.seal import sealed
-from retrieval.catalog.turns import Turn
+from retrieval.catalog.turns import Lease, Turn
 from retrieval.catalog.write import Writer
 from retrieval.errors import (
     CatalogDamagedError,
@@ -53,6 +53,7 @@ class Catalog:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._turn: Turn | None = None
+        self._lease = Lease(engine)
         self._generation = 0  # that this writer, alone, has left
 
     @classmethod
@@ -177,6 +178,15 @@ class Catalog:
             self._turn = None
             turn.end()
 
+    def lease(self, generation: int) -> None:
+        """Have writers elsewhere keep the files of a generation, and of those after it.
+
+        On SQLite nothing is to be done: a file that is open stays, though its name goes.
+        """
+        if self._engine.dialect.name != "sqlite":
+            with translated(self._engine):
+                self._lease.move(generation)
+
     def check_rows(self) -> tuple[int, list[str]]:
         """Count the protected rows, and name those that are not what was written."""
         n_rows, damaged = 0, []
@@ -228,6 +238,7 @@ class Catalog:
 
     def close(self) -> None:
         """Close every connection."""
+        self._lease.end()
         self._engine.dispose()
 
     def _check_alone(self, generation: int) -> None:

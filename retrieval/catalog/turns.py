@@ -24,6 +24,7 @@ WAIT_S = 30.0
 """How long one waits for another's turn to end, and for a lost server to come back."""
 
 _COMMIT, _WRITER = "1668444019, 1", "1668444019, 2"  # 0x63726f73 reads "cros"
+_READERS = 1668444020  # and the generation that is read
 _PAUSE_S = 0.1
 
 # A server that may forget the last commits in a power cut keeps ours all the same.
@@ -43,6 +44,13 @@ _HOLDER = sa.text(
     " WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     " AND (l.classid, l.objid) = (1668444019, 2) ORDER BY a.backend_start LIMIT 1"
+)
+
+
+_OLDEST = sa.text(
+    "SELECT min(CAST(objid AS bigint)) FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND classid = {_READERS}"
 )
 
 
@@ -143,8 +151,7 @@ class Turn:
 
     def end(self) -> None:
         """Give the turn back."""
-        with suppress(exc.DBAPIError):  # it is lost already
-            self._session.close()
+        _close(self._session)
 
     def _take(self) -> sa.Connection:
         # It leaves the pool: closing it ends the session, and the lock with it.
@@ -168,3 +175,47 @@ class Turn:
             f"{WAIT_S:g} s; wait until it ends or stop it (its turn goes with it), then run the "
             "same command again"
         )
+
+
+class Lease:
+    """Keep the files of a generation from the garbage of writers on other machines.
+
+    It is a lock of a session of its own, which nobody waits for and which ends with the reader.
+
+    Args:
+        engine: of the catalog.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._session: sa.Connection | None = None
+        self._held: int | None = None
+
+    def move(self, generation: int) -> None:
+        """Hold a generation, and no other any more."""
+        if generation == self._held:
+            return
+        before, self._held = self._session, generation
+        self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._session.detach()
+        self._session.exec_driver_sql(f"SELECT pg_advisory_lock_shared({_READERS}, {generation})")
+        _close(before)
+
+    def end(self) -> None:
+        """Hold nothing."""
+        _close(self._session)
+        self._session = self._held = None
+
+
+def oldest_read(connection: sa.Connection) -> int | None:
+    """Tell the oldest generation that a reader holds; None for none, and always on SQLite."""
+    if connection.dialect.name == "sqlite":
+        return None
+    oldest = connection.execute(_OLDEST).scalar()
+    return None if oldest is None else int(oldest)
+
+
+def _close(session: sa.Connection | None) -> None:
+    with suppress(exc.DBAPIError):  # it may be lost already
+        if session is not None:
+            session.close()

@@ -31,6 +31,7 @@ from retrieval.catalog.schema import (
 )
 from retrieval.catalog.seal import Row, amend, sealed
 from retrieval.catalog.spaces import SpaceWriter, tombstone_rows
+from retrieval.catalog.turns import oldest_read
 
 
 class Writer(SpaceWriter):
@@ -76,7 +77,10 @@ class Writer(SpaceWriter):
             amend(self._connection, SegmentRow, named, retired_generation=generation)
 
     def forget_segments(self, *, retired_before: int) -> None:
-        """Drop the rows of segments retired before a generation."""
+        """Drop the rows of segments retired before a generation, but those that are read."""
+        oldest = oldest_read(self._connection)
+        if oldest is not None:
+            retired_before = min(retired_before, oldest + 1)
         self._connection.execute(
             sa.delete(SegmentRow).where(SegmentRow.retired_generation < retired_before)
         )
@@ -87,16 +91,20 @@ class Writer(SpaceWriter):
             self._connection.execute(sa.delete(TombstoneRow).where(TombstoneRow.part_id.in_(chunk)))
 
     def record_derived(self, entry: DerivedEntry) -> None:
-        """Name the newest index of a space; all rows but the two newest go."""
+        """Name the newest index of a space; all but the two newest go, and those that are read."""
         space_pk = self._space_pk(entry.space_id)
         self._connection.execute(sa.insert(DerivedRow), [_derived_row(entry, space_pk)])
         newest = sa.select(DerivedRow.pk).where(DerivedRow.space_pk == space_pk)
-        kept = self._connection.execute(newest.order_by(DerivedRow.pk.desc()).limit(2)).scalars()
-        self._connection.execute(
-            sa.delete(DerivedRow)
-            .where(DerivedRow.space_pk == space_pk)
-            .where(DerivedRow.pk.not_in(kept.all()))
+        newest = newest.order_by(DerivedRow.pk.desc())
+        kept = self._connection.execute(newest.limit(2)).scalars().all()
+        gone = sa.delete(DerivedRow).where(
+            DerivedRow.space_pk == space_pk, DerivedRow.pk.not_in(kept)
         )
+        oldest = oldest_read(self._connection)
+        if oldest is not None:
+            read = newest.where(DerivedRow.generation <= oldest).limit(1)
+            gone = gone.where(DerivedRow.pk < sa.func.coalesce(read.scalar_subquery(), 0))
+        self._connection.execute(gone)
 
     def forget_derived(self, name: str) -> None:
         """Forget the index of a space whose file of that name is damaged, and those before it.

@@ -17,6 +17,7 @@ from postgres import fresh_database, postgres
 
 from retrieval import add_batch
 from retrieval.add_batch import Collector, Committed
+from retrieval.build_wishes import Wishes
 from retrieval.catalog import turns
 from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
@@ -264,6 +265,41 @@ def test_writers_who_meet_leave_what_one_after_the_other_would(
         assert sorted(hit.id for hit in hits) == [1, 2, 3, 4]
         assert second.search("red", k=10) == hits
         assert first.verify().findings == ()
+
+
+def test_files_that_a_server_reads_stay_until_it_reads_newer_ones(
+    place: Place, tmp_path: Path
+) -> None:
+    settings = load_settings({"workers": 1, "catalog": place.url}, environment={})
+    store = tmp_path / "store"
+    with in_process(), ExitStack() as held:
+        writer, server = (
+            held.enter_context(Engine.open(store, create=True, model="fake", settings=settings))
+            for _ in range(2)
+        )
+
+        def change(number: int) -> None:
+            (tmp_path / f"{number}.txt").write_text(f"red word{number}")
+            writer.add(tmp_path / f"{number}.txt")
+            writer.build(force=True, wishes=Wishes(compact=True))
+
+        def files() -> set[str]:
+            return {path.name for kind in ("*.seg", "*.faiss") for path in store.rglob(kind)}
+
+        change(0)
+        server.reload()
+        with writer._catalog.reading() as reader:
+            snapshot = reader.snapshot()
+        read = {entry.info.name for entry in snapshot.segments}
+        read |= {entry.name for entry in snapshot.derived}
+        assert len(read) == 2
+        for number in range(1, 6):
+            change(number)
+        assert read <= files()
+        server.reload()
+        change(6)
+        assert not read & files()
+        assert len(server.search("red", k=10)) == 6
 
 
 def test_many_may_open_an_empty_database_at_once(place: Place) -> None:
