@@ -24,6 +24,7 @@ from index.errors import BackendMissingError, DamagedError, InputError
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import HALF_ERROR, Core, FaissKind, import_faiss
 from index.faiss_plain import IvfKind
+from index.row_blocks import PIECE_ROWS
 from index.rows import StoredRows
 from index.topk import Scores
 from index.torch_exact import TorchExactIndex
@@ -196,10 +197,24 @@ class _GpuKind(FaissKind):
         self._resources = [faiss.StandardGpuResources() for _ in gpus]
         options = faiss.GpuMultipleClonerOptions() if len(gpus) > 1 else faiss.GpuClonerOptions()
         options.useFloat16 = True
+        if hasattr(options, "use_cuvs"):  # which knows no float16 rows (GpuCloner.cpp)
+            options.use_cuvs = False
         if len(gpus) == 1:
             return faiss.index_cpu_to_gpu(self._resources[0], gpus[0], self.core, options)
         options.shard = True
-        return faiss.index_cpu_to_gpu_multiple_py(self._resources, self.core, options, list(gpus))
+        core = self._in_float32() if type(self.core) is faiss.IndexScalarQuantizer else self.core
+        return faiss.index_cpu_to_gpu_multiple_py(self._resources, core, options, list(gpus))
+
+    def _in_float32(self) -> Core:
+        """Give the rows as the only flat index that faiss spreads over GPUs, where it halves them.
+
+        While it does the computer's memory holds them once more, in float32.
+        """
+        flat = self.faiss.IndexFlatIP(self.dim)
+        for rows, _ in self.pieces():
+            for start in range(0, len(rows), PIECE_ROWS):
+                flat.add(rows[start : start + PIECE_ROWS].astype(np.float32))
+        return flat
 
     @property
     def error(self) -> float:

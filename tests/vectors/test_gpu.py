@@ -1,7 +1,8 @@
 """Placing on GPUs: parity where one is; elsewhere the logic around a stand-in for faiss's GPU part.
 
 The stand-in does what faiss documents of its GPU indexes: it refuses large k, ignores selectors,
-rounds to float16, and here fails when two threads meet. What CUDA does it cannot show.
+rounds to float16, spreads no float16 rows over GPUs, takes none through cuVS, and here fails when
+two threads meet. What CUDA does it cannot show.
 """
 
 from __future__ import annotations
@@ -48,18 +49,20 @@ def gpus(monkeypatch):
     log = SimpleNamespace(threads=set(), busy=threading.Lock(), n_searches=0, options=[])
 
     def one(resources, device, core, options):
+        assert not options.use_cuvs, "faiss refuses float16 rows"
         log.options.append(((device,), options))
         return StandIn(core, log)
 
     def several(resources, core, options, devices):
         assert len(resources) == len(devices)
+        assert type(core) in (faiss.IndexFlatIP, faiss.IndexIVFScalarQuantizer), "not sharded"
         log.options.append((tuple(devices), options))
         return StandIn(core, log)
 
     for name, value in {
         "StandardGpuResources": object,
-        "GpuClonerOptions": SimpleNamespace,
-        "GpuMultipleClonerOptions": SimpleNamespace,
+        "GpuClonerOptions": lambda: SimpleNamespace(use_cuvs=True),
+        "GpuMultipleClonerOptions": lambda: SimpleNamespace(use_cuvs=True),
         "get_num_gpus": lambda: 2,
         "index_cpu_to_gpu": one,
         "index_cpu_to_gpu_multiple_py": several,
