@@ -14,6 +14,7 @@ here, exactly, and whatever Milvus was told, what is allowed is looked at once m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ _ROWS_PER_REQUEST = 20_000.0
 _ROWS_PER_CANDIDATE = 10.0
 _ROWS_PER_ID = 0.2  # of those that Milvus is told
 _MOST_IDS = 100_000  # in one request; 1 MB of text
+_MOST_KEPT = 64  # masks that were counted; as many as a generation keeps filters
 _LIKELY = 1.5  # times the candidates that would hold k wanted ones on average
 
 
@@ -91,6 +93,7 @@ class MilvusIndex(Index):
         self._rows = RowBlocks(dim)
         self._labels = np.zeros(0, np.int8)  # by position: number of its partition, -1 for none
         self._known: tuple[int, Ids, Ids] | None = None
+        self._shares: dict[int, _Share] = {}
         if collection not in server.names():
             if is_there:
                 raise DamagedError(f"Milvus at {server.address} has no collection {collection}")
@@ -203,12 +206,13 @@ class MilvusIndex(Index):
         parameters: SearchParameters,
         expression: str,
     ) -> Neighbors:
-        mask = self._table.live if wanted is None else wanted
         by = _MilvusNominator(
-            self, mask, self._effort(parameters), expression=expression if self.pushes else ""
-        )
+            self, self._share(wanted), self._effort(parameters),
+            expression=expression if self.pushes else "",
+        )  # fmt: skip
         if parameters.exact:
             return by.scan(queries, k=k)
+        mask = self._table.live if wanted is None else wanted
         return search_filtered(queries, k=k, wanted=mask, by=by)
 
     def search_told(self, queries: Vectors, *, k: int, among: Ids, expression: str) -> Neighbors:
@@ -226,7 +230,7 @@ class MilvusIndex(Index):
         with self._guard.use():
             wanted = Allowed(among).over(self._table)[0]
             effort = self._effort(SearchParameters())
-            by = _MilvusNominator(self, wanted, effort, expression=expression)
+            by = _MilvusNominator(self, self._share(wanted), effort, expression=expression)
             return by.decide(queries, by.nominate(queries, k + SPARE), k=k)
 
     def _effort(self, parameters: SearchParameters) -> dict[str, int]:
@@ -235,6 +239,25 @@ class MilvusIndex(Index):
             return {}
         value = getattr(parameters, algorithm.effort) or self.parameters[algorithm.effort]
         return {algorithm.effort_there: int(value), **algorithm.search_always}
+
+    def _share(self, wanted: Mask | None) -> _Share:
+        """Count where the wanted rows lie; kept for the next search with the same mask."""
+        table, key = self._table, 0 if wanted is None else id(wanted)
+        known = self._shares.get(key)
+        if known is not None and known.is_of(wanted, table):
+            return known
+        mask = table.live if wanted is None else wanted
+        n_in = np.bincount(self._labels + 1, minlength=1 + len(self.partitions))
+        n_wanted_in = np.bincount(self._labels[mask] + 1, minlength=len(n_in))
+        asked, n_wanted = np.flatnonzero(n_wanted_in), int(n_wanted_in.sum())
+        is_all = n_wanted == table.n_positions
+        share = 1.0 if is_all else n_wanted / max(1, int(n_in[asked].sum()))
+        names = [] if is_all else [("_default", *self.partitions)[n] for n in asked.tolist()]
+        if len(self._shares) >= _MOST_KEPT:
+            self._shares = {}
+        known = _Share(wanted, table, table.version, n_wanted, share, names)
+        self._shares[key] = known
+        return known
 
     def positions(self, ids: Ids) -> Ids:
         """Find the live positions of ids, -1 for those that are not alive here."""
@@ -251,7 +274,29 @@ class MilvusIndex(Index):
         return np.where(held[places] == ids, at[places], -1)
 
     def _close(self) -> None:
-        self._rows, self._known = RowBlocks(self.dim), None
+        self._rows, self._known, self._shares = RowBlocks(self.dim), None, {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Share:
+    """Where the wanted rows of a table lie.
+
+    Attributes:
+        wanted, table, version: what was counted.
+        n_wanted: how many.
+        share: of the rows of the partitions that hold some.
+        partitions: names of these; empty for all.
+    """
+
+    wanted: Mask | None
+    table: IdTable
+    version: int
+    n_wanted: int
+    share: float
+    partitions: list[str]
+
+    def is_of(self, wanted: Mask | None, table: IdTable) -> bool:
+        return self.wanted is wanted and self.table is table and self.version == table.version
 
 
 class _MilvusNominator(Nominator):
@@ -261,31 +306,22 @@ class _MilvusNominator(Nominator):
     """
 
     def __init__(
-        self, ix: MilvusIndex, wanted: Mask, effort: dict[str, int], *, expression: str
+        self, ix: MilvusIndex, share: _Share, effort: dict[str, int], *, expression: str
     ) -> None:
-        self._ix, self._wanted, self._effort = ix, wanted, effort
+        self._ix, self._share, self._effort = ix, share, effort
         self._table: IdTable = ix._table
+        self._wanted = ix._table.live if share.wanted is None else share.wanted
         self._expression, self._n_told = expression, 0
-        self._share, self._partitions = 1.0, list[str]()
-        if ix._table.n_live == ix._table.n_positions == np.count_nonzero(wanted):
-            return
-        n_partitions = 1 + len(ix.partitions)
-        n_wanted_in = np.bincount(ix._labels[wanted] + 1, minlength=n_partitions)
-        n_in = np.bincount(ix._labels + 1, minlength=n_partitions)
-        asked = np.flatnonzero(n_wanted_in)
-        self._share = int(n_wanted_in.sum()) / int(n_in[asked].sum())
-        names = ("_default", *ix.partitions)
-        self._partitions = [names[number] for number in asked.tolist()]
 
     def n_candidates(self, k: int) -> int:
-        if self._share == 1 or self._expression:
+        share = self._share
+        if share.share == 1 or self._expression:
             return k + SPARE
-        n = int(_LIKELY * k / self._share) + SPARE
-        n_wanted = int(np.count_nonzero(self._wanted))
-        if n <= MOST_NEAREST or n_wanted > _MOST_IDS or not self._ix.pushes:
+        n = int(_LIKELY * k / share.share) + SPARE
+        if n <= MOST_NEAREST or share.n_wanted > _MOST_IDS or not self._ix.pushes:
             return n
         ids = ",".join(map(str, self._table.ids[self._wanted].tolist()))
-        self._expression, self._n_told = f"id in [{ids}]", n_wanted
+        self._expression, self._n_told = f"id in [{ids}]", share.n_wanted
         return k + SPARE
 
     def rows_compared(self, n: int) -> float:
@@ -299,7 +335,7 @@ class _MilvusNominator(Nominator):
         effort = {name: max(self._effort[name], n) for name in as_many}
         found = ix.server.nearest(
             ix.collection, queries, n=n, effort=self._effort | effort,
-            partitions=self._partitions, expression=self._expression,
+            partitions=self._share.partitions, expression=self._expression,
         )  # fmt: skip
         return ix.positions(found)
 

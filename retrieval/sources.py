@@ -10,7 +10,8 @@ from retrieval.catalog.chunks import chunks
 from retrieval.catalog.store import Catalog
 from retrieval.errors import BadMediaError
 from retrieval.media import Found, find_file
-from retrieval.media.roots import list_place, place_of
+from retrieval.media.roots import find_url, list_place, place_of
+from retrieval.media.shards import shard_of
 from retrieval.media.urls import is_url
 from retrieval.types import Failure, Loaded, LoadedPart, Part
 
@@ -71,6 +72,8 @@ class _Places:
         place = place_of(path)
         if not place or (is_url(place) and not self._fetches):
             return None
+        if path.startswith(("http://", "https://")) and not shard_of(path):
+            return find_url(path)  # not every server lists its folders
         if place != self._listed[0]:
             self._listed = (place, list_place(place))
         return self._listed[1].get(path)

@@ -68,8 +68,8 @@ def read_roots(named: Iterable[str | os.PathLike[str]]) -> Roots:
                 local.append(path)
                 continue
             if not path.exists():
-                raise UsageError(f"{path} does not exist; name a shard that does",
-                                 code="path_missing")  # fmt: skip
+                missing = f"{path} does not exist; name a shard that does"
+                raise UsageError(missing, code="path_missing")
             elsewhere[str(path)] = None
     return Roots(tuple(local), tuple(elsewhere))
 
@@ -102,6 +102,15 @@ def scan_elsewhere(
             on_skip(failure)
         if not any(failure.code in _UNREAD for failure in failures):
             on_root(root, frozenset(paths))
+
+
+def find_url(url: str) -> Found:
+    """Find one file at a URL, without what lies beside it.
+
+    Raises:
+        BadMediaError: it is gone, or cannot be asked for.
+    """
+    return _found(replace(urls.look(url), url=url), None)
 
 
 def place_of(path: str) -> str:

@@ -180,6 +180,10 @@ def test_files_and_folders_of_an_http_server_are_added(
         done = engine.add(f"{url}/")
         assert (done.n_added, done.n_bad) == (7, 1)
         assert_same(engine, here)
+        failures: list[Failure] = []
+        (source,) = find_sources(engine._catalog, [1], failures=failures, fetches=True)
+        assert source[2].path == f"{url}/blue.png"
+        assert not failures
         missing = engine.add(f"{url}/nothing.png", f"{url}/blue.png")
         assert (missing.n_unchanged, missing.n_bad) == (1, 1)
     gone = engine.add(f"{url}/", prune=True)
