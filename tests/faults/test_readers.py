@@ -15,12 +15,13 @@ import pytest
 from cli import crossfind, environment
 from postgres import postgres
 
+from retrieval.catalog import turns
 from retrieval.engine import Engine
 from tests.faults.crowd import Seen, crowd
 
 _HOLD = (
     "import sys, time; from retrieval.engine import Engine\n"
-    "with Engine.open(sys.argv[1]) as engine, engine.store.lock():\n"
+    "with Engine.open(sys.argv[1]) as engine, engine.turn():\n"
     "    with engine._catalog.writing() as writer:\n"
     "        writer.touch()\n"
     "        print('writing', flush=True)\n"
@@ -34,6 +35,7 @@ def catalog(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "sqlite":
         yield ""
         return
+    monkeypatch.setattr(turns, "WAIT_S", 0.2)  # there a second writer waits before it is refused
     with tempfile.TemporaryDirectory(prefix="pg") as folder, postgres(Path(folder)) as url:
         monkeypatch.setenv("CROSSFIND_CATALOG", url)
         yield url
@@ -63,7 +65,7 @@ def test_a_second_writer_is_refused_within_a_second_and_told_by_whom(
     (tmp_path / "a.txt").write_text("red")
     with Engine.open(tmp_path / ".crossfind", create=True, model="fake") as engine:
         engine.add(tmp_path / "a.txt")
-        with engine.store.lock():
+        with engine.turn():
             started_s = time.monotonic()
             done = crossfind("index", "add", "a.txt", cwd=tmp_path, CROSSFIND_CATALOG=catalog)
             assert time.monotonic() - started_s < 1

@@ -32,7 +32,7 @@ from tests.faults.subject import in_process
 
 _ALIVE = 12
 """Pairs that a writer keeps; it removes the oldest beyond."""
-_BUILD_EVERY = 8
+_BUILD_EVERY = 4
 _ROOT = Path(__file__).parents[2]
 _CLOCK = time.CLOCK_MONOTONIC  # one for all processes
 
