@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dim=given.dim or goal.DEFAULTS["dim"],
         rounds=given.rounds,
         vectors=given.vectors,
+        plot=given.plot is not None,
         rest=dict(pair.split("=", 1) for pair in given.set),
     )
     if options.vectors:
@@ -113,7 +114,10 @@ def _record(goal: int, row: Row, options: Options, *, load: float) -> dict[str, 
 
 
 def plot(points: Sequence[Point], path: pathlib.Path) -> None:
-    """Draw recall against queries per second, one panel per modality of the queries."""
+    """Draw recall against queries per second, one panel per modality of the queries.
+
+    Lines join the best points of each system; the others stand pale behind them.
+    """
     if not points:
         sys.exit("this goal has no recall/QPS points to draw")
     try:
@@ -124,18 +128,31 @@ def plot(points: Sequence[Point], path: pathlib.Path) -> None:
     from matplotlib import pyplot
 
     kinds = sorted({point.queries for point in points})
+    systems = list(dict.fromkeys(point.system for point in points))
     figure, axes = pyplot.subplots(1, len(kinds), figsize=(6 * len(kinds), 5), squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=True):
-        for system in dict.fromkeys(point.system for point in points):
-            mine = sorted((p.recall, p.queries_per_s) for p in points
-                          if p.system == system and p.queries == kind)  # fmt: skip
-            if mine:
-                axis.plot(*zip(*mine, strict=True), marker="o", label=system)
+        for number, system in enumerate(systems):
+            mine = [p for p in points if p.system == system and p.queries == kind]
+            marker, size = ("*", 14) if system == "crossfind" else (".", 7)
+            look = {"color": f"C{number}", "marker": marker, "markersize": size}
+            rest = [(p.recall, p.queries_per_s) for p in mine]
+            axis.plot(*zip(*rest, strict=True), linestyle="", alpha=0.2, **look)
+            front = [(p.recall, p.queries_per_s) for p in _front(mine)]
+            axis.plot(*zip(*front, strict=True), label=system, **look)
         axis.set(title=f"{kind} queries", xlabel="recall@10", ylabel="queries per s", yscale="log")
         axis.grid(visible=True, which="both", alpha=0.3)
     axes[0][0].legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+
+
+def _front(points: Sequence[Point]) -> list[Point]:
+    """Keep the points that no other of their system beats in both, recall falling."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (-p.recall, -p.queries_per_s)):
+        if not front or point.queries_per_s > front[-1].queries_per_s:
+            front.append(point)
+    return front
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import numpy as np
 
 from benchmarks.report import Value
 
+Modality = Literal["image", "text"]
+
 MAX_LOAD = 3.0
 """A run that saw a higher one-minute load is void: something else was using the cores."""
 
@@ -32,6 +34,7 @@ class Options:
         rounds: turns of each system, at least 1.
         min_s: least time of one turn.
         vectors: path of a .npz from `benchmarks.real_set`, or empty for the synthetic set.
+        plot: whether points will be drawn.
         rest: `name=value` arguments of a single goal.
     """
 
@@ -41,6 +44,7 @@ class Options:
     rounds: int = 5
     min_s: float = 0.3
     vectors: str = ""
+    plot: bool = False
     rest: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,7 +60,7 @@ class Point:
     """A point of the recall/QPS plot."""
 
     system: str
-    queries: Literal["image", "text"]
+    queries: Modality
     recall: float
     queries_per_s: float
 

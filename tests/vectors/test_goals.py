@@ -13,7 +13,7 @@ import pytest
 from benchmarks import goal
 from benchmarks.goals import goal_01, goal_08, goal_12
 from benchmarks.goals.goal_02 import Peer
-from benchmarks.measure import Options, Row, race, ratio_row, ratios
+from benchmarks.measure import Options, Point, Row, race, ratio_row, ratios
 from benchmarks.synthetic import make_set
 
 
@@ -51,6 +51,12 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds():
     times = {"a": [1.0, 8.0, 3.0], "b": [1.0, 2.0, 1.0]}
     row = ratio_row("a / b", times, subject="a", peer="b", target=3.0)
     assert (row.value, row.spread) == (3.0, (2.0, 3.5))
+
+
+def test_a_line_of_the_plot_joins_what_nothing_beats():
+    given = [(0.9, 50.0), (0.8, 90.0), (0.9, 40.0), (0.95, 10.0), (0.7, 60.0)]
+    front = goal._front([Point("x", "text", recall, rate) for recall, rate in given])
+    assert [(p.recall, p.queries_per_s) for p in front] == [(0.95, 10.0), (0.9, 50.0), (0.8, 90.0)]
 
 
 @pytest.mark.parametrize("by_cluster", [False, True])
