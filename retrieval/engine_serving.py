@@ -124,9 +124,12 @@ class Serving:
     def reading(self) -> Iterator[tuple[Reader, Generation]]:
         """Open the newest generation; the one before is kept as long as it is the newest."""
         with self._catalog.reading() as reader:
+            # Before the guard: a read may wait for a writer, who waits for `reload` to read on.
+            newest = reader.generation()
             with self._guard:
                 generation = follow(
                     self.generation,
+                    newest=newest,
                     reader=reader,
                     store=self._store,
                     stays=self._is_held,

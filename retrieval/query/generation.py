@@ -72,6 +72,7 @@ def open_generation(
 def follow(
     held: Generation | None,
     *,
+    newest: int,
     reader: Reader,
     store: Store,
     stays: bool,
@@ -81,6 +82,7 @@ def follow(
 
     Args:
         held: the one that served so far, if any.
+        newest: number of the generation that the transaction sees.
         reader: the transaction.
         store: where the files are.
         stays: True keeps `held` although there may be a newer one.
@@ -88,7 +90,7 @@ def follow(
     """
     if held is None:
         return open_generation(reader.snapshot(), store=store, remote=remote)
-    if held.number == reader.generation():
+    if held.number == newest:
         return held
     if stays:
         held.rows.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -142,3 +143,23 @@ def test_any_sequence_of_changes_leaves_the_counts_of_the_catalog(
         with engine.serving.reading() as (reader, generation):
             held = np.sort(np.concatenate([s.ids() for s in generation.spaces.values()]))
             assert held.tolist() == reader.part_ids().tolist()
+
+
+@pytest.mark.usefixtures("notes")
+def test_a_search_that_waits_for_a_writer_keeps_no_other_from_going_on(engine: Engine) -> None:
+    """Else `reload`, whose read the writer waits for, would wait for that search: for 30 s."""
+    engine.reload()
+    before = found(engine)
+    writer = sqlite3.connect(engine.store.catalog_path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")  # as a commit in its last moment
+    seen: list[set[str]] = []
+    search = threading.Thread(target=lambda: seen.append(found(engine)))
+    search.start()
+    search.join(0.5)
+    assert search.is_alive()  # it waits for the writer,
+    assert engine.serving._guard.acquire(timeout=1)  # and nobody for it
+    engine.serving._guard.release()
+    writer.execute("ROLLBACK")
+    writer.close()
+    search.join()
+    assert seen == [before]

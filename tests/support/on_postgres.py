@@ -33,6 +33,9 @@ ABOUT_SQLITE = {
     "test_stops.py::test_a_disk_that_takes_no_more_ends_in_exit_6_and_loses_nothing": (
         "a process of its own, whose catalog's file cannot grow"
     ),
+    "test_live_changes.py::test_a_search_that_waits_for_a_writer_keeps_no_other_from_going_on": (
+        "readers wait for its writers"
+    ),
     "test_backup.py": "its file goes into the backup; PostgreSQL has pg_dump",
     "test_checksums.py::test_rows_of_the_format_before_get_their_checksums": "reads an old file",
 }
