@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from index import ExactIndex, Index, quantize
+from index import ExactIndex, Index, load_index, quantize, save_index
 from index.errors import InputError
 from index.faiss_index import FaissIndex
 from index.torch_exact import TorchExactIndex
@@ -28,6 +31,7 @@ KINDS = {
     # With every list read the order at the last place is still faiss's, so k covers everything.
     "ivf": lambda: FaissIndex(DIM, kind="ivf", n_lists=1, n_probes=1),
     "ivf-float16": lambda: FaissIndex(DIM, kind="ivf", n_lists=1, n_probes=1, dtype="float16"),
+    "hnsw": lambda: FaissIndex(DIM, kind="hnsw", m=8, ef_search=99),
     "fastscan": lambda: FaissIndex(DIM, kind="fastscan", n_train=16, k_factor=99),
     "fastscan-mapped": lambda: FaissIndex(
         DIM, kind="fastscan", n_train=16, k_factor=99, rows="mapped"
@@ -72,24 +76,56 @@ class History(RuleBasedStateMachine):
             del self.alive[id_]
 
     @rule(
-        query=st.integers(0, 39),
+        asked=st.lists(st.integers(0, 39), min_size=1, max_size=4),
         k=st.integers(1, 70),
         allowed=st.none() | st.lists(st.integers(0, 70), max_size=40),
     )
-    def search(self, query: int, k: int, allowed: list[int] | None) -> None:
+    def search(self, asked: list[int], k: int, allowed: list[int] | None) -> None:
         if self.kind not in EXACT and allowed is None:
             k = 70
-        found = self.ix.search(
-            BANK[query : query + 1],
-            k=k,
-            allowed=None if allowed is None else np.array(allowed, np.int64),
-        )
+        given = None if allowed is None else np.array(allowed, np.int64)
+        found = self.ix.search(BANK[asked], k=k, allowed=given)
         ids = [id_ for id_ in self.alive if allowed is None or id_ in allowed]
-        q = BANK[query].astype(np.float64)
-        score = {i: min(1.0, float(np.float32(q @ BANK[self.alive[i]].astype(float)))) for i in ids}
-        truth = sorted(ids, key=lambda i: (-score[i], i))[:k]
-        assert found.ids[0, : found.counts[0]].tolist() == truth
-        assert np.allclose(found.scores[0, : found.counts[0]], [score[i] for i in truth], atol=1e-7)
+        for at, query in enumerate(asked):
+            n, q = found.counts[at], BANK[query].astype(np.float64)
+            rows = {i: BANK[self.alive[i]].astype(float) for i in ids}
+            score = {i: min(1.0, float(np.float32(q @ row))) for i, row in rows.items()}
+            truth = sorted(ids, key=lambda i: (-score[i], i))[:k]
+            assert found.ids[at, :n].tolist() == truth
+            assert np.allclose(found.scores[at, :n], [score[i] for i in truth], atol=1e-7)
+            assert not found.ids[at, n:].any()
+
+    @rule(bad=st.sampled_from([np.nan, np.inf, 0.0, 2.0]), row=st.integers(0, 39))
+    def refuse(self, bad: float, row: int) -> None:
+        """What is no unit vector is neither stored nor asked, and good ones beside it are not."""
+        rows = BANK[[row, row]].copy()
+        rows[1] *= np.float32(bad)
+        with pytest.raises(InputError):
+            self.ix.add(rows, ids=np.array([61, 62]))
+        with pytest.raises(InputError):
+            self.ix.search(rows, k=1)
+
+    @rule()
+    def fork(self) -> None:
+        """A fork answers as its original does, which goes on with what it has."""
+        if not isinstance(self.ix, ExactIndex):
+            return  # no other may be added to afterwards
+        before, ids = self.ix, self.ix.ids().tolist()
+        self.ix = before.fork()
+        self.ix.remove(np.array(ids[:1], np.int64))
+        assert before.ids().tolist() == ids
+        for id_ in ids[:1]:
+            del self.alive[id_]
+
+    @precondition(lambda self: isinstance(self.ix, FaissIndex) and self.ix.is_trained)
+    @rule()
+    def save_and_load(self) -> None:
+        if self.ix.takes_blocks:
+            return  # its rows stand in memory here, outside of what is saved
+        with tempfile.TemporaryDirectory() as text:
+            folder = Path(text)
+            sha256 = save_index(self.ix, folder / "ix", tmp=folder, fingerprint="f")
+            self.ix = load_index(folder / "ix", sha256=sha256)
 
     @invariant()
     def knows_what_is_alive(self) -> None:
@@ -99,7 +135,7 @@ class History(RuleBasedStateMachine):
 
 
 History.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=80,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
