@@ -20,7 +20,7 @@ from functools import cache
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
-from retrieval.errors import BadMediaError, UsageError
+from retrieval.errors import BackendMissingError, BadMediaError, UsageError
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def look(url: str) -> Entry:
 
     Raises:
         BadMediaError: nothing (`vanished`), or it cannot be asked (`unreadable`).
-        UsageError: the package of the protocol is not installed.
+        BackendMissingError: the package of the protocol is not installed.
     """
     fs, path = _open_system(url)
     if url.startswith("http") and url.endswith("/"):  # what a server shows for it is a page
@@ -269,9 +269,9 @@ def _open_system(url: str) -> tuple[Any, str]:  # Any: fsspec has no types
         fs, path = fsspec.core.url_to_fs(url)
         return fs, str(path)
     except ImportError as error:
-        raise UsageError(
-            f"{url} needs a package of its protocol: {error}; pip install 'crossfind[urls]'",
-            code="backend_missing",
+        raise BackendMissingError(
+            f"{url} needs the package of its protocol: {error}; pip install 'crossfind[urls]' "
+            "brings those of https, s3 and gs"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from vectors_by_path import vectors_by_path
 from retrieval.add import Progress
 from retrieval.config import Settings
 from retrieval.engine import Engine
-from retrieval.errors import BadMediaError, StoppedError, UsageError
+from retrieval.errors import BackendMissingError, BadMediaError, StoppedError, UsageError
 from retrieval.media import urls
 from retrieval.sources import find_sources
 from retrieval.types import Failure
@@ -338,6 +339,14 @@ def test_urls_that_are_not_read_are_refused(engine: Engine, url: str, word: str)
     with pytest.raises(UsageError, match=word) as caught:
         engine.add(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_protocol_whose_package_is_missing_is_said(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "adlfs", None)
+    with pytest.raises(BackendMissingError, match=r"az://b/a\.png needs the package"):
+        engine.add("az://b/a.png")
 
 
 def test_a_file_url_is_a_path_and_a_shard_that_is_missing_is_said(
