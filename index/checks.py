@@ -12,6 +12,7 @@ MAX_DIM = 65_536
 MAX_K = 100_000
 """A batch of answers takes 20 bytes per column; callers facing the network set a lower limit."""
 
+_FLOAT32 = np.dtype(np.float32)
 UNIT_TOLERANCE = 1e-3
 _LEAST_SQUARE, _MOST_SQUARE = (1 - UNIT_TOLERANCE) ** 2, (1 + UNIT_TOLERANCE) ** 2
 
@@ -25,6 +26,8 @@ def check_dim(dim: int) -> int:
 
 def check_k(k: int) -> int:
     """Refuse a k that is no whole number in 1..100000."""
+    if type(k) is int and 1 <= k <= MAX_K:  # as nearly always
+        return k
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
         raise InputError(f"k is {k!r}; it must be a whole number from 1 to {MAX_K}", code="bad_k")
     return int(k)
@@ -68,7 +71,7 @@ def check_vectors(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> 
 
 
 def _check_form(vectors: npt.NDArray[np.floating], *, dim: int, what: str) -> None:
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != _FLOAT32:
         kind = getattr(vectors, "dtype", type(vectors).__name__)
         raise InputError(
             f"{what} are {kind}; they must be a float32 array: use numpy.float32", code="bad_dtype"
