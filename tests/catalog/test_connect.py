@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from retrieval.catalog import connect as connecting
+from retrieval.catalog import turns
 from retrieval.catalog.connect import connect, sqlite_url, translated
 from retrieval.catalog.store import Catalog
+from retrieval.catalog.write import Writer
 from retrieval.errors import (
     CatalogDamagedError,
+    ConnectionLostError,
     CrossfindError,
     LockedError,
     StorageError,
@@ -109,3 +114,43 @@ def test_what_a_new_catalog_would_not_have_is_named(tmp_path: Path) -> None:
     catalog.copy_to(tmp_path / "copy.sqlite")
     copy = Catalog.open(tmp_path / "copy.sqlite", uuid="one")
     assert copy.foreign_objects(tmp=tmp_path) == ["table strange: CREATE TABLE strange (x)"]
+
+
+class _UnansweredError(Exception):
+    """What the driver of PostgreSQL says where nobody answers: without an error's number."""
+
+    sqlstate = None
+
+
+def test_a_server_that_does_not_answer_is_told_from_a_disk_that_refuses(tmp_path: Path) -> None:
+    engine = connect(sqlite_url(tmp_path / "a.sqlite"))
+    told = r"cannot be reached \(no route\)"
+    with pytest.raises(ConnectionLostError, match=told) as caught, translated(engine):
+        raise exc.OperationalError("SELECT", {}, _UnansweredError("no route"))
+    assert (caught.value.code, caught.value.exit_code) == ("catalog_unreachable", 6)
+
+
+def test_a_write_is_tried_again_until_its_server_is_back_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog.open(tmp_path / "a.sqlite", uuid="one", create=True)
+    writing, calls = Catalog.writing, []
+
+    @contextmanager
+    def away_at_first(self: Catalog) -> Iterator[Writer]:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionLostError("away")
+        with writing(self) as writer:
+            yield writer
+
+    monkeypatch.setattr(Catalog, "writing", away_at_first)
+    assert catalog.write(lambda writer: writer.touch()) == 1
+    assert len(calls) == 3
+    calls.clear()
+    monkeypatch.setattr(turns, "WAIT_S", 0.0)
+    with pytest.raises(ConnectionLostError, match="away"):
+        catalog.write(lambda writer: writer.touch())
+    assert len(calls) == 1
+    with catalog.reading() as reader:
+        assert reader.generation() == 1
