@@ -2,20 +2,23 @@
 
 import json
 import shutil
-from hashlib import blake2b
+from dataclasses import replace
+from hashlib import blake2b, sha256
 
 import numpy as np
 import pytest
+from training_worlds import write_lite2
 
 from retrieval.encoders.starter_files import open_weights
 from retrieval.encoders.starter_image import ImageTower
 from retrieval.encoders.starter_text import TextTower
 from retrieval.errors import UsageError
-from retrieval.training.starter import efficientnet, render, text
+from retrieval.training.starter import render, text
 from retrieval.training.starter.corpus import Sizes
 from retrieval.training.starter.image import HeadPlan
 from retrieval.training.starter.installed import read_sources
 from retrieval.training.starter.run import Plan, run
+from retrieval.training.starter.tail import TailPlan
 
 pytestmark = pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="no rsvg-convert")
 
@@ -149,6 +152,7 @@ PLAN = Plan(
     n_text_epochs=60,
     n_words=0,
     heads=(HeadPlan(80, 16, 3e-3, 32, 0.0, n_prototypes=4),) * 2,
+    tail=None,
 )
 
 
@@ -243,44 +247,6 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
         read_sources(path)
 
 
-def write_lite2(path, *, n_classes):
-    """A state dict of chance with the published names and shapes of EfficientNet-Lite2."""
-    from math import ceil
-
-    import torch
-    from safetensors.torch import save_file
-
-    generator = torch.Generator().manual_seed(0)
-    made = {}
-
-    def add(conv, norm, out, into, kernel):
-        made[f"{conv}.weight"] = (
-            torch.randn(out, into, kernel, kernel, generator=generator)
-            * (2 / (into * kernel * kernel)) ** 0.5
-        )
-        for name in ("weight", "running_var"):
-            made[f"{norm}.{name}"] = torch.ones(out)
-        for name in ("bias", "running_mean"):
-            made[f"{norm}.{name}"] = torch.zeros(out)
-
-    add("_conv_stem", "_bn0", 32, 3, 3)
-    number, width = 0, 32
-    widths = (16, 24, 48, 88, 120, 208, 352)
-    for (expand, kernel, _, _, repeats), out in zip(efficientnet._STAGES, widths, strict=True):
-        n = repeats if out in (16, 352) else ceil(1.2 * repeats)
-        for _ in range(n):
-            block, inner = f"_blocks.{number}", width * expand
-            if expand != 1:
-                add(f"{block}._expand_conv", f"{block}._bn0", inner, width, 1)
-            add(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel)
-            add(f"{block}._project_conv", f"{block}._bn2", out, inner, 1)
-            width, number = out, number + 1
-    add("_conv_head", "_bn1", 1280, 352, 1)
-    made["_fc.weight"] = torch.randn(n_classes, 1280, generator=generator)
-    made["_fc.bias"] = torch.zeros(n_classes)
-    save_file(made, path)
-
-
 @pytest.mark.slow
 def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_path, monkeypatch):
     import onnx
@@ -295,17 +261,20 @@ def test_the_recipe_makes_its_own_trunk_and_table_and_draws_every_picture(tmp_pa
         (out / name).write_bytes(b"kept")
     save_file({"mean": np.zeros(2, np.float32)}, out / "audio.safetensors")
     (out / "starter.json").write_text(json.dumps({"audio": {"share": 0.5}}))
-    figures = run(sources, work=tmp_path / "work", out=out, plan=PLAN)
+    tuned = TailPlan(n_steps=2, n_drawings=8, head=HeadPlan(n_prototypes=4))
+    figures = run(sources, work=tmp_path / "work", out=out, plan=replace(PLAN, tail=tuned))
     assert (out / "image.onnx").stat().st_size < 6_000_000, "int8"
+    assert (out / "image.onnx").read_bytes() == (tmp_path / "work/image.tuned.onnx").read_bytes()
     tower = ImageTower(open_weights(out), threads=1)
-    seen = np.load(next((tmp_path / "work").glob("pictures-openclipart-*.npz")))
+    network = sha256((tmp_path / "work/image.tuned.onnx").read_bytes()).hexdigest()[:8]
+    seen = np.load(tmp_path / f"work/pictures-validation-{network}.npz")
     assert seen["features"].shape[1:] == (1280,)
     assert seen["middle"].shape[1:] == (512,)
-    pixels = render.draw(drawing("disc", "red").encode(), side_px=240)
-    row = np.flatnonzero([k.startswith("openclipart/red/disc") for k in seen["keys"]])[0]
+    _, colour, file = str(seen["keys"][0]).split("/")
+    pixels = render.draw(drawing(file.split("_")[0], colour).encode(), side_px=240)
     found = tower.features([pixels])[0]
-    np.testing.assert_allclose(found[:1280], seen["features"][row], rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(found[-512:], seen["middle"][row], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found[:1280], seen["features"][0], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found[-512:], seen["middle"][0], rtol=2e-3, atol=2e-3)
     # ReLU6 belongs to the int8 scale; left beside it, the scale would cover what is clipped anyway.
     kinds = {node.op_type for node in onnx.load(str(out / "image.onnx")).graph.node}
     assert "Clip" not in kinds

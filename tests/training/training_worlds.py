@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from retrieval.encoders.base import Encoder
@@ -18,6 +20,7 @@ from retrieval.media import Found, load_file
 from retrieval.training.heads import HeadsModel
 from retrieval.training.objective import Loss, PairsObjective
 from retrieval.training.pairs import Pair
+from retrieval.training.starter import efficientnet
 from retrieval.types import Failure, MediaSpec, Modality, Outcome, Payload, Space
 
 DIM = 16
@@ -140,3 +143,36 @@ class DirectLoader:
                 yield found, load_file(found, spec=self.spec)
             except BadMediaError as error:
                 yield found, Failure(found.path, error.code, str(error))
+
+
+def write_lite2(path: Path, *, n_classes: int) -> None:
+    """Write a state dict of chance with the published names and shapes of EfficientNet-Lite2."""
+    generator = torch.Generator().manual_seed(0)
+    made: dict[str, Tensor] = {}
+
+    def add(conv: str, norm: str, out: int, into: int, kernel: int) -> None:
+        made[f"{conv}.weight"] = (
+            torch.randn(out, into, kernel, kernel, generator=generator)
+            * (2 / (into * kernel * kernel)) ** 0.5
+        )
+        for name in ("weight", "running_var"):
+            made[f"{norm}.{name}"] = torch.ones(out)
+        for name in ("bias", "running_mean"):
+            made[f"{norm}.{name}"] = torch.zeros(out)
+
+    add("_conv_stem", "_bn0", 32, 3, 3)
+    number, width = 0, 32
+    widths = (16, 24, 48, 88, 120, 208, 352)
+    for (expand, kernel, _, _, repeats), out in zip(efficientnet._STAGES, widths, strict=True):
+        n = repeats if out in (16, 352) else ceil(1.2 * repeats)
+        for _ in range(n):
+            block, inner = f"_blocks.{number}", width * expand
+            if expand != 1:
+                add(f"{block}._expand_conv", f"{block}._bn0", inner, width, 1)
+            add(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel)
+            add(f"{block}._project_conv", f"{block}._bn2", out, inner, 1)
+            width, number = out, number + 1
+    add("_conv_head", "_bn1", 1280, 352, 1)
+    made["_fc.weight"] = torch.randn(n_classes, 1280, generator=generator)
+    made["_fc.bias"] = torch.zeros(n_classes)
+    save_file(made, path)

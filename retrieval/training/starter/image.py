@@ -34,6 +34,8 @@ PROMPTS = (
     "an image of a {}",
 )
 N_VARIANTS = 8
+# What is learnt of a head, in the order of its layers.
+LEARNT = ("w1", "b1", "w2", "b2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Pairs:
         coloured: bool [N], has a main colour.
         groups: int64 [N], equal for pictures of one title.
         chances: float64 [N], how often each is drawn, of sum 1.
+        places: int64 [N], of the pictures among those that were drawn.
     """
 
     features: Vectors
@@ -61,6 +64,7 @@ class Pairs:
     coloured: npt.NDArray[np.bool_]
     groups: npt.NDArray[np.int64]
     chances: npt.NDArray[np.float64]
+    places: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +212,17 @@ def train_head(pairs: Pairs, *, classes: Prototypes, plan: HeadPlan) -> TrainedH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, n_steps + 1, pct_start=0.1)
     for _ in range(n_steps):
         at = rng.choice(len(inputs), n_batch, replace=False, p=pairs.chances)
-        drawn = _draw(classes, plan=plan, rng=rng)
-        texts, hard = _words(pairs, at, colour_chance=plan.colour_chance, rng=rng)
+        drawn = draw(classes, plan=plan, rng=rng)
+        texts, hard = words(pairs, at, colour_chance=plan.colour_chance, rng=rng)
         named = (classes.names if rng.random() < 0.6 else classes.kinds)[drawn]
-        seen = np.concatenate([inputs[at], _stand_ins(classes, drawn, inputs[at], rng)])
+        seen = np.concatenate([inputs[at], stand_ins(classes, drawn, inputs[at], rng)])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             made = head(torch.tensor(seen))
         loss = infonce(
             nnf.normalize(made.float(), dim=1),
             targets=nnf.normalize(torch.tensor(np.concatenate([texts, named])).float(), dim=1),
             scale=scale,
-            positives=_same(np.concatenate([pairs.groups[at], 10**6 + drawn]), n_hard=len(hard)),
+            positives=same(np.concatenate([pairs.groups[at], 10**6 + drawn]), n_hard=len(hard)),
             hard_targets=nnf.normalize(torch.tensor(hard).float(), dim=1),
         )
         optimiser.zero_grad()
@@ -228,9 +232,7 @@ def train_head(pairs: Pairs, *, classes: Prototypes, plan: HeadPlan) -> TrainedH
     return TrainedHead({**_tensors(head), "mean": mean, "spread": spread})
 
 
-def _draw(
-    classes: Prototypes, *, plan: HeadPlan, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def draw(classes: Prototypes, *, plan: HeadPlan, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Draw prototypes: classes, and groups of classes as often as the plan says."""
     n_groups = len(classes.inputs) - classes.n_classes
     weights = np.concatenate([np.ones(classes.n_classes), np.full(n_groups, plan.group_weight)])
@@ -286,10 +288,10 @@ def _make_head(n_in: int, *, plan: HeadPlan, n_out: int) -> torch.nn.Sequential:
 
 def _tensors(head: torch.nn.Sequential) -> dict[str, Vectors]:
     learnt = [p.detach().numpy() for p in head.parameters()]
-    return dict(zip(("w1", "b1", "w2", "b2"), learnt, strict=True))
+    return dict(zip(LEARNT, learnt, strict=True))
 
 
-def _words(
+def words(
     pairs: Pairs, at: npt.NDArray[np.int64], *, colour_chance: float, rng: np.random.Generator
 ) -> tuple[Vectors, Vectors]:
     """One wording for each picture, some with their colour; and those with a wrong colour."""
@@ -299,7 +301,7 @@ def _words(
     return texts, pairs.mistinted[at][tinted]
 
 
-def _stand_ins(
+def stand_ins(
     classes: Prototypes,
     drawn: npt.NDArray[np.int64],
     inputs: Vectors,
@@ -316,7 +318,7 @@ def _stand_ins(
     return out
 
 
-def _same(groups: npt.NDArray[np.int64], *, n_hard: int) -> torch.Tensor:
+def same(groups: npt.NDArray[np.int64], *, n_hard: int) -> torch.Tensor:
     import torch
 
     from retrieval.training.losses import positives_from

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +47,34 @@ def write_tensors(path: Path, tensors: Arrays) -> None:
     path.write_bytes(save({key: np.ascontiguousarray(v) for key, v in tensors.items()}))
 
 
-def write_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+FILES = (
+    "text.safetensors",
+    "tokenizer.json",
+    "image.onnx",
+    "image.safetensors",
+    "audio.onnx",
+    "events.onnx",
+    "audio.safetensors",
+)
+
+
+def write_manifest(
+    folder: Path, settings: dict[str, Any], *, names: Sequence[str] = FILES
+) -> dict[str, Any]:
     """Write `starter.json`: the settings and, for each file, size, hash and shapes.
 
     Args:
         folder: holds the weight files.
         settings: everything but `files`.
+        names: of the files; a tower opens with its own alone.
 
     Returns:
         The manifest.
     """
     from safetensors.numpy import load
 
-    names = ("text.safetensors", "tokenizer.json", "image.onnx", "image.safetensors")
     files: dict[str, Any] = {}
-    for name in (*names, "audio.onnx", "events.onnx", "audio.safetensors"):
+    for name in names:
         data = (folder / name).read_bytes()
         files[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if name.endswith(".safetensors"):

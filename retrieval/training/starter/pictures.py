@@ -49,6 +49,7 @@ class PictureSources:
         rendered: name -> unpacked npm package of emoji as WebP.
         cldr: Debian unicode-cldr-core, /usr/share/unicode/cldr/common.
         wordnet: Debian wordnet-base, /usr/share/wordnet.
+        photos: folders of photos (.jpg), which keep their classes; their labels are not read.
     """
 
     openclipart: Path
@@ -56,6 +57,7 @@ class PictureSources:
     rendered: Mapping[str, Path]
     cldr: Path
     wordnet: Path
+    photos: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
         coloured=np.array([bool(m) for m in mains]),
         groups=groups,
         chances=chances / chances.sum(),
+        places=known,
     )
 
 

@@ -16,9 +16,9 @@ from retrieval.encoders.starter_files import open_weights
 from retrieval.encoders.starter_head import unit
 from retrieval.encoders.starter_image import ImageTower
 from retrieval.training.starter import (
-    audio_pack,
     efficientnet,
     image,
+    image_stages,
     pack,
     pictures,
     sounds_stages,
@@ -26,17 +26,17 @@ from retrieval.training.starter import (
     vocabulary,
 )
 from retrieval.training.starter.classes import Classes
-from retrieval.training.starter.corpus import Sizes, Vectors
+from retrieval.training.starter.concepts import Concepts
+from retrieval.training.starter.corpus import Sizes
+from retrieval.training.starter.image_stages import Tuned
 from retrieval.training.starter.pictures import Drawn, PictureSources
-from retrieval.training.starter.render import draw_all
 from retrieval.training.starter.sounds_pools import AudioSources
 from retrieval.training.starter.sounds_stages import SoundPlan
-from retrieval.training.starter.sources import Picture, openclipart
+from retrieval.training.starter.sources import openclipart
 from retrieval.training.starter.table import Table
+from retrieval.training.starter.tail import TailPlan
 from retrieval.training.starter.text import TextSources
 
-_VARIANT = 2
-_N_CALIBRATION = 160
 MEDIA = {
     "image_size_px": pictures.SIDE_PX,
     "image_fit": "squash",
@@ -48,8 +48,6 @@ MEDIA = {
     "text_overlap_words": 20,
     "frame_every_s": 2.0,
 }
-# Taken off the log-odds of shops; chosen on grocery train photos.
-_SHOP_PENALTY = 4.0
 # Chosen on openclipart's validation drawings, gcompris and clothing and grocery train photos.
 IMAGE = {
     "side_px": pictures.SIDE_PX,
@@ -57,10 +55,17 @@ IMAGE = {
     "share_low": 0.05,
     "share_high": 0.3,
     "photo_share": 0.55,
-    "photo_from": 2.2,
+    "photo_from": 1.8,
     "photo_width": 0.25,
     "tint": 0.3,
     "power": 0.5,
+}
+SETTINGS = {
+    "dim": 384,
+    "version": "2",
+    "media": MEDIA,
+    "text": {"unknown_id": 1},
+    "image": IMAGE,
 }
 
 
@@ -89,8 +94,9 @@ class Plan:
     """How much of everything; the defaults made the shipped weights.
 
     Attributes:
-        sizes, n_text_epochs, n_words: of the text table; see `make_table`.
+        sizes, n_text_epochs, n_words, n_phrases: of the text table; see `make_table`.
         heads: of the pictures; they are joined.
+        tail: of the trunk's last blocks, which are tuned with the joined head; None leaves them.
         sounds: of the sounds; `seed` takes the place of its event network's.
         seed: of the table, the pairs and the event network.
     """
@@ -98,7 +104,9 @@ class Plan:
     sizes: Sizes = field(default_factory=Sizes)
     n_text_epochs: int = 8
     n_words: int = 8_000
+    n_phrases: int = 500
     heads: tuple[image.HeadPlan, ...] = image.HEADS
+    tail: TailPlan | None = field(default_factory=TailPlan)
     sounds: SoundPlan = field(default_factory=SoundPlan)
     seed: int = 0
 
@@ -133,29 +141,29 @@ def run(
         kinds = vocabulary.Kinds(vocabulary.nouns(sources.pictures.wordnet))
         classes = Classes.read(sources.classes, wordnet=kinds)
     with steps.step("image trunk"):
-        trunk = _trunk(sources, work=work, found=found)
+        trunk = image_stages.published_trunk(sources.trunk, work=work, found=found)
     with steps.step("text table"):
         titles = pictures.titles_of(found) + [w for words in classes.words for w in words]
         table, close = _table(sources, titles, work=work, plan=plan)
         text.save_table(table, folder=out)
     with steps.step("picture features"):
         drawn = pictures.features_of(found, trunk=trunk, work=work)
-    with steps.step("image heads"):
-        head = _head(drawn, table=table, classes=classes, sources=sources, work=work, plan=plan)
-        image.write_image(
-            head,
-            classifier=_classifier(sources.trunk, classes=classes),
-            names=classes.label_space(table),
-            table=table,
-            trunk=trunk,
-            folder=out,
-        )
+    pairs, tuned = _image(
+        drawn, table, classes, sources=sources, work=work, out=out, plan=plan, steps=steps
+    )
     with steps.step("sounds"):
-        audio = _sounds(sources, table=table, work=work / "sounds", out=out, plan=plan, tell=tell)
-    settings = {"dim": 384, "version": "2", "media": MEDIA, "text": {"unknown_id": 1}}
-    pack.write_manifest(out, settings | {"image": IMAGE, "audio": audio})
+        audio = _sounds(
+            sources,
+            table=table,
+            concepts=lambda: _concepts(drawn, pairs, tuned, table=table, out=out),
+            work=work / "sounds",
+            out=out,
+            plan=plan,
+            tell=tell,
+        )
+    pack.write_manifest(out, SETTINGS | {"audio": audio})
     with steps.step("validation"):
-        recall = _validate(sources, table=table, trunk=trunk, work=work, out=out)
+        recall = _validate(sources, table=table, trunk=tuned.trunk, work=work, out=out)
     figures = {"text_cosine": close, "recall": recall, "n_pictures": len(drawn.pictures)}
     return {**figures, "seconds": steps.seconds}
 
@@ -175,22 +183,6 @@ class _Steps:
         self._tell(f"{name}: {self.seconds[name]} s")
 
 
-def _trunk(sources: Sources, *, work: Path, found: list[Picture]) -> Path:
-    """Export the trunk and bring it to int8 on some of the pictures."""
-    target = work / "image.onnx"
-    if not target.is_file():
-        plain = work / "image.float32.onnx"
-        efficientnet.export(sources.trunk, variant=_VARIANT, target=plain, side_px=pictures.SIDE_PX)
-        some = found[:: max(1, len(found) // _N_CALIBRATION)][:_N_CALIBRATION]
-        seen = np.stack([pixels for _, pixels in draw_all(some, side_px=pictures.SIDE_PX)])
-        # Pooling stays in float: one scale for means and maxima would round the means away.
-        audio_pack.quantise_static(
-            plain, target=target, mels=seen, name="image", only=("Conv", "Clip", "Add", "Pad")
-        )
-        plain.unlink()
-    return target
-
-
 def _table(sources: Sources, titles: list[str], *, work: Path, plan: Plan) -> tuple[Table, float]:
     """Make the text table, or read the one that is there; it is used as it ships, in int8."""
     folder = work / "table"
@@ -204,6 +196,7 @@ def _table(sources: Sources, titles: list[str], *, work: Path, plan: Plan) -> tu
             sizes=plan.sizes,
             n_epochs=plan.n_text_epochs,
             n_words=plan.n_words,
+            n_phrases=plan.n_phrases,
             seed=plan.seed,
         )
         text.save_table(table, folder=folder)
@@ -211,41 +204,62 @@ def _table(sources: Sources, titles: list[str], *, work: Path, plan: Plan) -> tu
     return text.load_table(folder), float(json.loads(done.read_text("utf-8")))
 
 
-def _head(
+def _image(
     drawn: Drawn,
-    *,
     table: Table,
     classes: Classes,
+    *,
     sources: Sources,
     work: Path,
+    out: Path,
     plan: Plan,
-) -> image.TrainedHead:
-    """Train the heads that are not there yet, and join them."""
+    steps: _Steps,
+) -> tuple[image.Pairs, Tuned]:
+    """Train the heads, tune them with the trunk's last blocks, and write the image files."""
     pairs = pictures.pairs_of(drawn, table=table, kinds=classes.wordnet, seed=plan.seed)
-    stand_ins = image.prototypes(
-        efficientnet.classifier(sources.trunk)[0], classes=classes, table=table
+    rows = efficientnet.classifier(sources.trunk)[0]
+    stand_ins = image.prototypes(rows, classes=classes, table=table)
+    with steps.step("image heads"):
+        head = image_stages.joined_head(pairs, classes=stand_ins, work=work, plans=plan.heads)
+    with steps.step("last blocks"):
+        tuned = image_stages.tune_tail(
+            drawn,
+            pairs,
+            head,
+            classes=stand_ins,
+            weights=sources.trunk,
+            photos=sources.pictures.photos,
+            work=work,
+            plan=plan.tail,
+        )
+    image.write_image(
+        tuned.head,
+        classifier=image_stages.without_shops(sources.trunk, classes=classes),
+        names=classes.label_space(table),
+        table=table,
+        trunk=tuned.trunk,
+        folder=out,
     )
-    heads = []
-    for number, head_plan in enumerate(plan.heads):
-        path = work / f"head-{number}.npz"
-        if not path.is_file():
-            trained = image.train_head(pairs, classes=stand_ins, plan=head_plan)
-            np.savez(path, **trained.tensors)  # type: ignore[arg-type]  # names are no options
-        with np.load(path) as stored:
-            heads.append(image.TrainedHead(dict(stored)))
-    return image.join_heads(heads, pairs=pairs)
+    return pairs, tuned
 
 
-def _classifier(trunk: Path, *, classes: Classes) -> tuple[Vectors, Vectors]:
-    """The trunk's classifier, shops made less likely."""
-    weight, bias = efficientnet.classifier(trunk)
-    return weight, np.where(classes.shops(), bias - np.float32(_SHOP_PENALTY), bias)
+def _concepts(
+    drawn: Drawn, pairs: image.Pairs, tuned: Tuned, *, table: Table, out: Path
+) -> Concepts:
+    """See the drawings through the tower that was just written, sets of outlines left out."""
+    shown = [drawn.pictures[place] for place in pairs.places]
+    full = [n for n, p in enumerate(shown) if pictures.CHANCES.get(p.key.split("/", 1)[0], 1) >= 1]
+    pack.write_manifest(out, SETTINGS, names=("image.onnx", "image.safetensors"))
+    seen = np.concatenate([tuned.features, pairs.colours, pairs.middle], axis=1)[full]
+    vectors = unit(ImageTower(open_weights(out), threads=1).project(seen))
+    return Concepts(table.encode([shown[n].title for n in full]), vectors)
 
 
 def _sounds(
     sources: Sources,
     *,
     table: Table,
+    concepts: Callable[[], Concepts],
     work: Path,
     out: Path,
     plan: Plan,
@@ -260,6 +274,7 @@ def _sounds(
         work=work,
         out=out,
         encode_texts=table.encode,
+        name_classes=concepts().leaning(table.encode),
         plan=replace(plan.sounds, events=replace(plan.sounds.events, seed=plan.seed)),
         tell=tell,
     )

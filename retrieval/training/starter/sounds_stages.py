@@ -27,8 +27,8 @@ Texts = Callable[[Sequence[str]], Vectors]
 Tell = Callable[[str], None]
 
 # What chose these: 164 named recordings of Scratch and QABCs (evaluation only); see the card.
-SETTINGS = {"sharpness": 1.0, "share": 0.58, "event_share": 0.9}
-_CENTRING, _STRENGTH, _MIDDLE = 0.5, 0.8, 0.7
+SETTINGS = {"sharpness": 1.2, "share": 0.66, "event_share": 0.9}
+_CENTRING, _STRENGTH, _MIDDLE = 0.5, 0.8, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ def make_sounds(
     work: Path,
     out: Path,
     encode_texts: Texts,
+    name_classes: Texts | None = None,
     plan: SoundPlan | None = None,
     tell: Tell = lambda _: None,
 ) -> dict[str, Any]:  # Any: JSON
@@ -67,6 +68,8 @@ def make_sounds(
             and a checkpoint of the event network every 100 steps.
         out: gets audio.onnx, events.onnx and audio.safetensors.
         encode_texts: the text tower: texts -> float32 [N, 384], unit length.
+        name_classes: gives the vectors of the event classes' names in its place, when they should
+            lean towards pictures (`Concepts.leaning`).
         plan: how much of everything.
         tell: told of each stage, once it is done, and of the training now and then.
 
@@ -82,7 +85,9 @@ def make_sounds(
     clock.told("scenes judged")
     train(work=work, plan=plan.events, tell=tell)
     clock.told("event network")
-    head = fit_audio(sources, work=work, encode_texts=encode_texts, plan=plan)
+    head = fit_audio(
+        sources, work=work, encode_texts=encode_texts, name_classes=name_classes, plan=plan
+    )
     clock.told("audio head")
     return write_audio(head, work=work, folder=out)
 
@@ -125,7 +130,12 @@ def train(*, work: Path, plan: EventPlan, tell: Tell = lambda _: None) -> Path:
 
 
 def fit_audio(
-    sources: AudioSources, *, work: Path, encode_texts: Texts, plan: SoundPlan
+    sources: AudioSources,
+    *,
+    work: Path,
+    encode_texts: Texts,
+    plan: SoundPlan,
+    name_classes: Texts | None = None,
 ) -> dict[str, Vectors]:
     """Fit the head on the trunk's features and the teachers' judgement of all single sounds.
 
@@ -134,6 +144,7 @@ def fit_audio(
         work: holds the pools and the scenes; gets trunk.onnx and the features.
         encode_texts: the text tower: texts -> float32 [N, 384], unit length.
         plan: its seed and the head's epochs count.
+        name_classes: see `make_sounds`; the head learns towards the names as texts all the same.
 
     Returns:
         What `write_audio` writes.
@@ -154,6 +165,8 @@ def fit_audio(
     scenes = Scenes.load(work, split="train")
     mean = _pooled(np.asarray(scenes.log_odds[::5], np.float32)).mean(axis=0)
     shift = audio_head.shift(labels, mean_events=mean, strength=_STRENGTH)
+    if name_classes is not None:
+        names = audio_head.class_names(labels, texts=name_classes, centring=_CENTRING)
     mix = {"names": names, "shift": shift, "middle": np.zeros(names.shape[1], np.float32)}
     heard = AudioMix({**head, **mix}, settings=SETTINGS)(
         features, events=np.log(np.clip(said, 1e-7, 1 - 1e-7))

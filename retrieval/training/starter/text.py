@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval.encoders.starter_files import dequantise
 from retrieval.encoders.starter_text import Readout
-from retrieval.training.starter import corpus, lexicon, vocabulary
+from retrieval.training.starter import corpus, lexicon, phrases, vocabulary
 from retrieval.training.starter.corpus import Lesson, Sizes, Vectors
 from retrieval.training.starter.pack import quantise, write_tensors
 from retrieval.training.starter.table import Table, start_table, train_table
@@ -51,6 +51,7 @@ def make_table(
     sizes: Sizes,
     n_epochs: int = 8,
     n_words: int = 8_000,
+    n_phrases: int = 500,
     seed: int = 0,
 ) -> tuple[Table, float]:
     """Make the text table: English from the teacher, other languages from CLDR.
@@ -62,6 +63,7 @@ def make_table(
         sizes: how many English texts.
         n_epochs: passes over them.
         n_words: English words with rows of their own.
+        n_phrases: English phrases with rows of their own.
         seed: of everything.
 
     Returns:
@@ -95,10 +97,11 @@ def make_table(
     lesson = Lesson(tuple(texts), targets, np.ones(len(texts), np.float32))
     table, close = train_table(started, lesson=lesson, n_epochs=n_epochs, seed=seed)
     meant = _meanings(names, others, teacher=teacher, work=work)
-    filled = fill(table, meant=meant, foreign=foreign)
     # Row 0 is that of [PAD] and [UNK]; then come those of the teacher's own pieces.
     n_old = sum(not k.startswith("[") for k in known) + 1
-    return lexicon.share_rows(filled, first=n_old), close
+    shared = lexicon.share_rows(fill(table, meant=meant, foreign=foreign), first=n_old)
+    named = phrases.candidates(titles, lemmas=(w for s in synsets for w in s.lemmas))
+    return _phrased(shared, named, n=n_phrases, teacher=teacher, work=work), close
 
 
 def _tails(german: Names) -> set[str]:
@@ -156,13 +159,26 @@ def fill(table: Table, *, meant: dict[str, tuple[Vectors, float]], foreign: Sequ
     """
     place = json.loads(table.tokenizer)["model"]["vocab"]
     row = {word: int(table.row_of[place[word]]) for word in place}
-    length = lexicon.typical_length(table, places=[row[w] for w in _EVERYDAY if w in row])
+    length = _usual_length(table)
     rows = {row[word]: meant[word] for word in foreign if word in meant and word in row}
     filled = lexicon.add_rows(table, rows=rows, length=length)
     for word in _ARTICLES.split():
         if word in row:
             filled.rows[row[word]] *= np.float32(_FAINT)
     return filled
+
+
+def _phrased(table: Table, named: Sequence[str], *, n: int, teacher: Teacher, work: Path) -> Table:
+    length = _usual_length(table)
+    return phrases.add_phrases(
+        table, phrases=named, n=n, length=length, teacher=teacher, cache=work
+    )
+
+
+def _usual_length(table: Table) -> float:
+    place = json.loads(table.tokenizer)["model"]["vocab"]
+    rows = [int(table.row_of[place[word]]) for word in _EVERYDAY if word in place]
+    return lexicon.typical_length(table, places=rows)
 
 
 def save_table(table: Table, *, folder: Path) -> None:
