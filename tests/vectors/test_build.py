@@ -151,6 +151,18 @@ def test_mapped_lists_answer_like_those_in_memory(lists, unit_vectors):
         assert np.array_equal(ours.scores, theirs.scores)
 
 
+def test_mapped_lists_answer_one_by_one_while_their_pages_are_given_back(
+    lists, unit_vectors, monkeypatch
+):
+    monkeypatch.setattr("index.mapped_lists.RELEASED_AFTER_BYTES", 10_000)  # at nearly every search
+    ix, path, sha256 = lists
+    mapped = load_index(path, sha256=sha256, map_from_bytes=0)
+    for query in unit_vectors(30, 128, seed=2):
+        ours, theirs = mapped.search(query[None], k=9), ix.search(query[None], k=9)
+        assert np.array_equal(ours.ids, theirs.ids)
+        assert np.array_equal(ours.scores, theirs.scores)
+
+
 def test_mapped_lists_can_grow(lists, unit_vectors):
     _, path, sha256 = lists
     mapped = load_index(path, sha256=sha256, map_from_bytes=0)

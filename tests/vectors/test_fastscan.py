@@ -44,6 +44,22 @@ def test_the_removed_are_made_up_for_where_all_near_ones_are_gone(
     assert answers(found) == slow_search(rows[left], left, query, 10)
 
 
+def test_the_removed_cost_as_many_candidates_more_as_their_share(unit_vectors, monkeypatch):
+    codes = FaissIndex(DIM, kind="fastscan", n_train=500, k_factor=16)
+    codes.add(unit_vectors(2_000, DIM, seed=1), ids=np.arange(2_000))
+    codes.remove(np.arange(0, 2_000, 4))
+    asked = []
+    nearest = codes._back.nearest
+
+    def spied(queries, *, k, selector, parameters):
+        asked.append(k * parameters.k_factor)
+        return nearest(queries, k=k, selector=selector, parameters=parameters)
+
+    monkeypatch.setattr(codes._back, "nearest", spied)
+    assert codes.search(unit_vectors(3, DIM, seed=2), k=10).counts.tolist() == [10] * 3
+    assert 160 / 0.75 <= asked[0] < 1.15 * 160 / 0.75
+
+
 def test_until_it_is_trained_it_compares_everything(unit_vectors, slow_search, answers):
     rows, queries = unit_vectors(99, DIM, seed=1), unit_vectors(9, DIM, seed=2)
     codes = FaissIndex(DIM, kind="ivf_fastscan", n_lists=3, n_train=100)

@@ -11,7 +11,7 @@ from index.derived import load_index, save_index
 from index.errors import InputError
 from index.faiss_index import FaissIndex
 from index.recall import recall_at_k
-from index.tune import tune
+from index.tune import _margin, tune
 
 DIM, N = 32, 4_000
 
@@ -108,6 +108,16 @@ def test_tuned_on_its_own_vectors_an_index_promises_texts_too_much(data, exact):
     found = ix.search(texts, k=10, parameters=tuned.parameters)
     assert tuned.recall >= 0.9
     assert recall_at_k(found, exact.search(texts, k=10), k=10) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("target", "n", "margin"), [(0.95, 128, 0.00766), (0.9, 128, 0.01431), (0.99, 128, 0.0)]
+)
+def test_the_margin_keeps_recall_surely_within_a_hundredth(target, n, margin):
+    # 2.05 standard errors of a share of n * 10 / 2 answers, less the hundredth
+    assert _margin(target, n=n, k=10) == pytest.approx(margin, abs=1e-5)
+    shares = np.random.default_rng(1).binomial(n * 5, target - 0.01, 20_000) / (n * 5)
+    assert np.mean(shares >= target + margin) < 0.04  # who falls short by more rarely passes
 
 
 @pytest.mark.parametrize(("target", "n"), [(0.0, 5), (1.1, 5), (0.9, 0)])
