@@ -3,10 +3,10 @@
     python -m benchmarks.plan_scale [--dim 512] [--gpu-hour 4] [--gb-hour 0.0083] [--gb-month 0.023]
 
 Nothing here was run at these sizes. Each constant says where it comes from: `measured` on the two
-cores that every other figure of the README is from, `counted`, `estimated` or `cited`. Prices are options, in
-dollars; the defaults are lists of May 2026: a GPU of the H200's class by the hour, a gigabyte of a
-memory-heavy instance by the hour (an eighth of a core comes along), and of object storage by the
-month.
+cores that every other figure of the README is from, `counted`, `estimated` or `cited`. Prices are
+options, in dollars; the defaults are lists of May 2026: a GPU of the H200's class by the hour, a
+gigabyte of a memory-heavy instance by the hour (an eighth of a core comes along), and of object
+storage by the month.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONSTANTS = {
     "bytes a part in a process that searches": Constant(26, "counted: ids, their order, marks"),
     "parts/s that a filter reads": Constant(2.3e6, "measured, catalog/ids.py, warm SQLite"),
     "searches/s, one core, without the index": Constant(
-        250, "estimated: 4.0 of the 6.3 ms of CPU measured in bench_server"
+        250, "estimated: 4.0 of 6.3 ms, bench_server"
     ),
     "searches/s, DISKANN, a billion texts": Constant(9_307, "cited, big-ann 2021 T3, one machine"),
 }
