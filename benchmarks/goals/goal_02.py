@@ -181,11 +181,9 @@ class Ours:
         wanted = {id_ for row in ids for id_ in row}
         parts = self._rows.parts(wanted, reader=self._reader)
         items = self._rows.items({p.item_id for p in parts.values()}, reader=self._reader)
+        paths = {id_: items[part.item_id].path for id_, part in parts.items()}
         return [
-            [
-                (part, items[parts[part].item_id].path, score)
-                for part, score in zip(row, of, strict=True)
-            ]
+            [(id_, paths[id_], score) for id_, score in zip(row, of, strict=True)]
             for row, of in zip(ids, scores, strict=True)
         ]
 
