@@ -130,7 +130,7 @@ def _pooled(
 ) -> torch.Tensor:
     import torch
 
-    seen = torch.from_numpy(np.ascontiguousarray(late)).float().permute(0, 3, 1, 2)
+    seen = torch.from_numpy(np.array(late)).float().permute(0, 3, 1, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return efficientnet.late(seen, folded=folded, variant=variant, filtered=filtered)
 
