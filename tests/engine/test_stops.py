@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli import crossfind, environment
 from colour_media import make_media
+from on_postgres import catalog_settings
 
 from index.storage import PUBLISH_FAILPOINTS
 from retrieval.engine import Engine
@@ -160,7 +161,7 @@ def test_a_disk_that_takes_no_more_ends_in_exit_6_and_loses_nothing(
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f {limit_kib}; {python} index build {more}"],
         cwd=tmp_path,
-        env=environment(),
+        env=environment(**catalog_settings(store)),
         capture_output=True,
         text=True,
         check=False,
