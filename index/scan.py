@@ -16,6 +16,7 @@ MAX_SCORES = 1 << 22  # 16 MiB of float32 at a time, however many queries and ve
 FIRST_ROWS = 2_048
 WIDENED_BYTES = 1 << 25
 GATHER_BELOW = 4
+FEW_QUERIES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _piece(block: Block, here: slice) -> _Piece | None:
 
 
 def _nominate(queries: Vectors, piece: _Piece, *, floor: Scores, k: int) -> Candidates:
-    scores = queries @ piece.rows.T
+    scores = _products(queries, piece.rows)
     n, dim = piece.rows.shape
     if piece.wanted is not None:
         scores[:, ~piece.wanted] = -np.inf
@@ -144,6 +145,13 @@ def _nominate(queries: Vectors, piece: _Piece, *, floor: Scores, k: int) -> Cand
     at_query, at_row = np.nonzero(hits)
     exact = pair_scores(queries, piece.rows, at_query=at_query, at_row=at_row)
     return Candidates(at_query, piece.ids[at_row], exact)
+
+
+def _products(queries: Vectors, rows: Vectors) -> Scores:
+    """Multiply all with all, float32 [Q, N]; for few queries the way that BLAS does it sooner."""
+    if 1 < len(queries) <= FEW_QUERIES:
+        return np.ascontiguousarray((rows @ queries.T).T)
+    return queries @ rows.T
 
 
 def _raise_floor(floor: Scores, best: Candidates, *, k: int, dim: int) -> None:
