@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,18 @@ from migrated import migrate_to
 
 from retrieval.catalog.connect import connect, sqlite_url
 from retrieval.catalog.migrate import REVISIONS, migrate
-from retrieval.catalog.records import Batch, FileRecord, ItemRecord, path_key, printable
+from retrieval.catalog.records import (
+    Batch,
+    FileRecord,
+    ItemRecord,
+    PartScalars,
+    path_key,
+    printable,
+)
 from retrieval.catalog.schema import Base
 from retrieval.catalog.store import Catalog
 from retrieval.errors import CatalogDamagedError, ModelError, UsageError
-from retrieval.types import Part, Space
+from retrieval.types import NOTHING, Details, Part, Space
 
 SPACE = Space("s", "fake", "abc", 4, ("image", "text"))
 
@@ -175,3 +183,28 @@ def test_other_databases_are_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError) as caught:
         Catalog.open(tmp_path / "c", uuid="u", url=url, create=True)
     assert caught.value.code == "bad_catalog_url"
+
+
+def test_what_files_say_of_themselves_comes_back_as_it_was_said(catalog: Catalog) -> None:
+    said = {
+        1: Details(taken_ns=-5, lat=-1.5, lon=2.25, camera="Ca M", tags=("dusk", "sea")),
+        2: Details(tags=("bird",)),
+        3: Details(sample_rate_hz=44_100, n_channels=2, codec="flac", title="Größe", artist="a"),
+        4: Details(taken_ns=7, fps=25.0, codec="h264", album="b", tags=("sea",)),
+        5: NOTHING,
+    }
+    rows = [replace(item(n, f"h{n}", (n,)), details=own) for n, own in said.items()]
+    files = tuple(file(f"/{n}.png", f"h{n}") for n in said)
+    with catalog.writing() as writer:
+        writer.apply(Batch(files=files, items=tuple(rows)))
+        writer.put_tags([(1, ("mine", "sea")), (5, ("mine",))])
+    with catalog.reading() as reader:
+        assert reader.details([*said, 99]) == {n: own for n, own in said.items() if own != NOTHING}
+        assert reader.given_tags([1, 2, 5]) == {1: ("mine", "sea"), 5: ("mine",)}
+        assert {n: i.tags for n, i in reader.items(said).items()} == {
+            1: ("dusk", "mine", "sea"), 2: ("bird",), 3: (), 4: ("sea",), 5: ("mine",),
+        }  # fmt: skip
+        assert reader.part_scalars([1, 4, 99]) == {
+            n: PartScalars("image", "image", False, "png", n, 5, 3, 2, None, said[n].taken_ns)
+            for n in (1, 4)
+        }
