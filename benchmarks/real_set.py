@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import pathlib
+import subprocess
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -83,9 +84,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _sources(given: argparse.Namespace, spec: MediaSpec) -> Iterator[Iterator[tuple[str, Pixels]]]:
     if given.openclipart:
-        yield ((p.title, draw(p.svg, spec=spec)) for p in openclipart(given.openclipart))
+        yield _drawings(given.openclipart, spec)
     if given.grocery:
         yield _photos(given.grocery, spec)
+
+
+def _drawings(folder: pathlib.Path, spec: MediaSpec) -> Iterator[tuple[str, Pixels]]:
+    for picture in openclipart(folder):
+        try:
+            drawn = draw(picture.svg, spec=spec)
+        except subprocess.CalledProcessError:
+            continue  # rsvg-convert draws all but a few
+        yield picture.title, drawn
 
 
 def _photos(folder: pathlib.Path, spec: MediaSpec) -> Iterator[tuple[str, Pixels]]:
