@@ -18,5 +18,5 @@ def test_a_plan_is_what_a_calculator_gives() -> None:
 def test_every_constant_says_where_it_is_from() -> None:
     for constant in CONSTANTS.values():
         assert constant.source.partition(",")[0].partition(":")[0].partition(" ")[0] in (
-            "measured", "cited", "counted",
+            "measured", "cited", "counted", "estimated",
         )  # fmt: skip
