@@ -246,7 +246,9 @@ class _Job:
         lists_at = tmp / f"{name}.lists"
         try:
             built = build_index(plan, dim=space.dim, sources=sources, lists_at=lists_at)
-            outcome = self._tune(built, space, sources) if isinstance(built, FaissIndex) else None
+            outcome = None
+            if isinstance(built, FaissIndex):
+                outcome = self._tune(built, sources, queries=self._queries(space, sources))
             sha256 = save_index(built, path, tmp=tmp, fingerprint=space.fingerprint)
         finally:
             lists_at.unlink(missing_ok=True)
@@ -270,11 +272,11 @@ class _Job:
         )  # fmt: skip
         outcome = None
         if made.ix.efforts:
-            outcome = self._tune(made.ix, space, sources)
+            queries = self._queries(space, sources)
+            outcome = self._tune(made.ix, sources, queries=queries)
             made.ix.pushes = filters_hold(
-                made.ix, sources=sources, queries=self._queries(space, sources),
-                target=self._wishes.recall,
-            )  # fmt: skip
+                made.ix, sources=sources, queries=queries, target=self._wishes.recall
+            )
         name, sha256 = publish_remote(made, space, remote=remote, store=self._store)
         entry = replace(entry, name=name, sha256=sha256)
         return (entry if outcome is None else self._told(entry, plan, outcome)), outcome
@@ -305,13 +307,17 @@ class _Job:
             return reader.part_scalars(part_ids)
 
     def _tune(
-        self, built: FaissIndex | MilvusIndex, space: Space, sources: Sequence[Source]
+        self,
+        built: FaissIndex | MilvusIndex,
+        sources: Sequence[Source],
+        *,
+        queries: Sequence[Queries],
     ) -> Outcome:
         return tune_index(
             built,
             sources=sources,
-            queries=self._queries(space, sources),
-            own=sample_rows(sources, N_OWN_QUERIES, dim=space.dim, seed=1),
+            queries=queries,
+            own=sample_rows(sources, N_OWN_QUERIES, dim=built.dim, seed=1),
             items=self._ids_by_modality(),
             target=self._wishes.recall,
         )
