@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from urllib.parse import urlsplit
 
 from retrieval.errors import BadMediaError, StorageError
 from retrieval.media import urls
@@ -86,7 +85,7 @@ class Fetcher:
         """
         with self._guard:
             self._folder = self._folder or tempfile.mkdtemp(prefix="crossfind-")
-        place = Path(self._folder, f"{next(self._numbers)}{_suffix(found.path)}")
+        place = Path(self._folder, f"{next(self._numbers)}{urls.suffix_of(found.path)[:16]}")
         try:
             return Fetched(found, _copy(found, place))
         except BadMediaError as error:
@@ -160,9 +159,3 @@ def _local_range(shard: str, offset: int, n_bytes: int) -> bytes:
         raise BadMediaError(
             f"its shard cannot be read ({error.strerror}); look at it", code="unreadable"
         ) from error
-
-
-def _suffix(path: str) -> str:
-    """Give the suffix by which a decoder knows a file; a URL may have a query behind it."""
-    plain = urlsplit(path).path if path.startswith(("http://", "https://")) else path
-    return os.path.splitext(plain)[1].lower()[:16]

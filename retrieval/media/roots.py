@@ -151,7 +151,7 @@ def _scan_root(root: str, *, on_skip: OnSkip, listings: Listings | None = None) 
         yield from _walk(root, on_skip=on_skip)
     elif is_shard(root):
         yield from _scan_shard_at(replace(entry, url=root), on_skip=on_skip, listings=listings)
-    elif failure := refuse_suffix(root, _suffix(root)):
+    elif failure := refuse_suffix(root, urls.suffix_of(root)):
         on_skip(failure)
     else:
         yield _found(replace(entry, url=root), None)
@@ -203,7 +203,9 @@ def _walk(root: str, *, on_skip: OnSkip) -> Iterator[Found]:
             on_skip(Failure(folder, error.code, f"{folder}: {error}"))
             continue
         for entry in entries:
-            failure = None if entry.is_folder else refuse_suffix(entry.url, _suffix(entry.url))
+            failure = (
+                None if entry.is_folder else refuse_suffix(entry.url, urls.suffix_of(entry.url))
+            )
             if failure:
                 on_skip(failure)
         yield from _pair(entries)
@@ -218,13 +220,13 @@ def _is_passed_over(url: str) -> bool:
 def _pair(entries: Sequence[urls.Entry]) -> Iterator[Found]:
     """Attach captions to their media."""
     files = {entry.url: entry for entry in entries if not entry.is_folder}
-    captioned = {_stem(url) for url in files if _suffix(url) in CAPTIONED_SUFFIXES}
+    captioned = {_stem(url) for url in files if urls.suffix_of(url) in CAPTIONED_SUFFIXES}
     for url, entry in files.items():
-        if _suffix(url) in CAPTIONED_SUFFIXES:
+        if urls.suffix_of(url) in CAPTIONED_SUFFIXES:
             names = (_stem(url) + suffix for suffix in CAPTION_SUFFIXES)
             yield _found(entry, next((files[name] for name in names if name in files), None))
-        elif _suffix(url) in MEDIA_SUFFIXES:
-            is_caption = _suffix(url) in CAPTION_SUFFIXES and _stem(url) in captioned
+        elif urls.suffix_of(url) in MEDIA_SUFFIXES:
+            is_caption = urls.suffix_of(url) in CAPTION_SUFFIXES and _stem(url) in captioned
             if not is_caption:
                 yield _found(entry, None)
 
@@ -241,8 +243,3 @@ def _found(entry: urls.Entry, caption: urls.Entry | None) -> Found:
 
 def _stem(url: str) -> str:
     return os.path.splitext(url)[0]
-
-
-def _suffix(url: str) -> str:
-    plain = urlsplit(url).path if url.startswith("http") else url
-    return os.path.splitext(plain)[1].lower()

@@ -7,6 +7,7 @@ credentials from where that package always looks for them.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -77,6 +78,17 @@ def is_url(text: str) -> bool:
         (True, False, False)
     """
     return _URL.match(text) is not None
+
+
+def suffix_of(path: str) -> str:
+    """Give the suffix that tells a kind, in small letters; a URL may have a query behind it.
+
+    Example:
+        >>> suffix_of("https://host/a.JPG?size=9"), suffix_of("s3://bucket/a.png")
+        ('.jpg', '.png')
+    """
+    plain = urlsplit(path).path if path.startswith(("http://", "https://")) else path
+    return os.path.splitext(plain)[1].lower()
 
 
 def check_url(url: str) -> str:
