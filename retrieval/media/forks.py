@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from retrieval.errors import CrossfindError
@@ -182,9 +181,9 @@ class _Server:
         from_child, stdout = os.pipe()
         try:
             given = [theirs.fileno(), stdin, stdout, *([] if shared is None else [shared])]
-            socket.send_fds(self._socket, [FORK], given)
+            with theirs:  # closed here: else its end could not be seen
+                socket.send_fds(self._socket, [FORK], given)
             line.settimeout(_START_TIMEOUT_S)
-            theirs.close()
             pid = _read_word(line)
             if pid is None:
                 raise ConnectionResetError("the process that forks decoders has ended")
@@ -194,7 +193,6 @@ class _Server:
             line.close()
             raise
         finally:
-            theirs.close()
             os.close(stdin)
             os.close(stdout)
         return Forked(line=line, pid=pid, stdin=to_child, stdout=from_child)
@@ -214,19 +212,15 @@ class _Server:
         return self._process.poll() is not None
 
     def _wait_until_ready(self) -> None:
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        ready, _, _ = select.select([self._socket], [], [], deadline_s - time.monotonic())
+        ready, _, _ = select.select([self._socket], [], [], _START_TIMEOUT_S)
         if ready and self._socket.recv(len(READY)) == READY:
-            self._close_stderr()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
             return
         self._process.kill()
         said = self._process.communicate()[1].decode("utf-8", "replace")
         self._socket.close()
         raise no_child(said.strip().rpartition("\n")[2])
-
-    def _close_stderr(self) -> None:
-        if self._process.stderr is not None:
-            self._process.stderr.close()
 
 
 def no_child(why: str) -> CrossfindError:
