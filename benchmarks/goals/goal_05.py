@@ -33,6 +33,7 @@ from index.types import Ids, Neighbors, Vectors
 DEFAULTS = {"n": 100_000, "dim": 512}
 THREADS = 1
 K, TARGET, N_RACED = 10, 0.95, 64
+N_TRAINED = 256_000  # 62 for each of 4,096 lists; faiss asks for 30 to 256
 N_TEXTS, N_TIMED, N_PICTURES = 500, 16, 200
 PROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(4, 23)}))
 BREADTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -158,7 +159,7 @@ def _built(factory: str, pictures: Vectors, *, options: Options) -> Core:
     if folder and path.exists():
         return faiss.read_index(str(path))
     core = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    core.train(pictures)
+    core.train(pictures[:N_TRAINED])
     core.add(pictures)
     if folder:
         faiss.write_index(core, str(path))
