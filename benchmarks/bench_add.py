@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.report import spread, tell
 from retrieval.config import load_settings
 from retrieval.encoders.base import Encoder
@@ -90,7 +92,9 @@ def add(found: list[Found], model: str) -> float:
         for number, file in enumerate(found):  # the same files, so that the scan finds just these
             (links / f"{number:06}{Path(file.path).suffix}").hardlink_to(file.path)
         with Engine.open(Path(folder) / "store", create=True, model=model) as engine:
-            engine.encoder.encode(["warm"], modality="text")
+            side = engine.encoder.media.image_size_px
+            grey = np.full((side, side, 3), 128, np.uint8)
+            engine.encoder.encode([grey], modality="image")  # the model is loaded
             started_s = time.perf_counter()
             report = engine.add(links)
             seconds = time.perf_counter() - started_s

@@ -4,10 +4,10 @@
     python -m benchmarks.goal 4 --vectors REAL.npz --set targets=0.9+0.95
 
 Each goal is `benchmarks/goals/goal_NN.py` with `run(options) -> list[Row]`, `DEFAULTS` (its n and
-dim) and `THREADS` (cores it is pinned to). Data comes from the seed; subject and peer run by turns
-in one process. Every figure is printed and appended as a JSON line to
-benchmarks/results/goals.jsonl; a run that saw a load above 3 is marked void, as something else was
-using the cores.
+dim), `THREADS` (cores it is pinned to) and, where its data is of another kind, `DATA`. Data comes
+from the seed; subject and peer run by turns in one process. Every figure is printed and appended as
+a JSON line to benchmarks/results/goals.jsonl; a run that saw a load above 3 is marked void, as
+something else was using the cores.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
+from types import ModuleType
 
 from benchmarks.measure import MAX_LOAD, Options, Point, Row, pin_threads, sized
 from benchmarks.report import machine
@@ -50,14 +51,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = goal.run(options)
     seconds = time.perf_counter() - started_s
     load = max(load_before, os.getloadavg()[0])
-    print(f"goal {given.goal}: {goal.__doc__.splitlines()[0]}")
+    print(f"goal {given.goal}: {(goal.__doc__ or '').splitlines()[0]}")
     print(
         f"n {options.n:,}  dim {options.dim}  seed {options.seed}  {seconds:.0f} s  load {load:.2f}"
     )
     with given.results.open("a", encoding="utf-8") as sink:
         for row in rows:
             print(_line(row))
-            sink.write(json.dumps(_record(given.goal, row, options, load=load)) + "\n")
+            record = _record(given.goal, row, options, load=load, data=_data(goal, options))
+            sink.write(json.dumps(record) + "\n")
     if load > MAX_LOAD:
         print(f"VOID: load {load:.2f} is above {MAX_LOAD:g}; run again on a quiet machine")
     if given.plot:
@@ -89,8 +91,13 @@ def _line(row: Row) -> str:
     return f"  {row.name:<52} {value}{spread:<18} {wanted:<10} {verdict:<7} {told}"
 
 
-def _record(goal: int, row: Row, options: Options, *, load: float) -> dict[str, object]:
-    data = "real pictures and captions" if options.vectors else "synthetic, CLIP-like, modality gap"
+def _data(goal: ModuleType, options: Options) -> str:
+    if options.vectors:
+        return "real pictures and captions"
+    return str(getattr(goal, "DATA", "synthetic, CLIP-like, modality gap"))
+
+
+def _record(goal: int, row: Row, options: Options, *, load: float, data: str) -> dict[str, object]:
     return {
         "goal": goal,
         "name": row.name,
