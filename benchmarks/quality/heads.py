@@ -4,8 +4,9 @@
 
 DIR holds clothing/ and grocery/ with their tables (train.csv, validation.csv or val.csv: path,
 split, name, and coarse_name for grocery). Both halves go through the command line that users have:
-`crossfind train heads` on the train split, `crossfind evaluate --labels` on the other. Nothing is
-chosen by the other split: early stop and the learnt share use rows held out of the train split.
+`crossfind train heads --refit` on the train split, `crossfind evaluate --labels` on the other.
+Nothing is chosen by the other split: how long to train and the learnt share are found with rows
+held out of the train split, all of which then train.
 Groceries are photographed in series; neighbouring numbers of one product stay on one side.
 """
 
@@ -70,7 +71,7 @@ def run(name: str, *, data: Path, out: Path, base: str, more: list[str]) -> dict
     model = out / f"{name}.model"
     trained = _crossfind(
         "train", "heads", "--pairs", str(train), "--base", base, "--out", str(model),
-        "--cache", str(out / "cache"), "--seed", "0", *more,
+        "--cache", str(out / "cache"), "--seed", "0", "--refit", *more,
     )  # fmt: skip
     figures: dict[str, object] = {"set": name, "split": split, "n_rows": len(labels)}
     for label, which in (("base", base), ("heads", str(model))):

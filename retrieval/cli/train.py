@@ -129,8 +129,14 @@ def _print_report(report: HeadsReport, *, as_json: bool) -> None:
                 f"recall at {dim} dims": f"{r['before']:.3f} before, {r['after']:.3f} after"
                 for dim, r in report.prefixes.items()
             },
-            "model": escape(report.path) if report.path else "not adopted",
+            "model": _kept(report),
         }
     )
     if report.path is None:
         say("the gain could be chance: give more pairs, or keep it all the same with --force")
+
+
+def _kept(report: HeadsReport) -> str:
+    if report.path is None:
+        return "not adopted"
+    return escape(report.path) + (", trained again on all pairs" if report.refitted else "")

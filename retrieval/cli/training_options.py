@@ -70,6 +70,10 @@ _OPTIONS = (
     click.option("--base", default="starter", show_default=True, help="Model to build on."),
     click.option("--force", is_flag=True, help="Keep the result even if not better."),
     click.option(
+        "--refit", is_flag=True,
+        help="Train what is kept again, on all pairs; its figures are those before.",
+    ),
+    click.option(
         "--on", type=click.Choice(["trunk", "vectors"]), default="trunk", show_default=True,
         help="What heads see: the base's inner features, if it has any, or its vectors.",
     ),
@@ -156,6 +160,7 @@ def make_job(typed: Mapping[str, Any]) -> HeadsJob:  # Any: Click has checked th
         recipe=_some(Recipe, typed),
         options=_some(HeadOptions, typed),
         force=typed["force"],
+        refit=typed["refit"],
         threads=settings.threads,
         n_workers=settings.workers,
         checkpoint=typed["checkpoint"],

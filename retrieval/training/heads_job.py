@@ -68,6 +68,7 @@ class HeadsJob:
         cache: folder for encoded vectors and for media of shards.
         recipe, options: how and what to train.
         force: keep the result even if it is not better.
+        refit: what is kept is trained again, on the held-out rows too.
         threads: of the encoder and of training.
         n_workers: decode processes.
         checkpoint: file to resume from and to save to, or None.
@@ -81,6 +82,7 @@ class HeadsJob:
     recipe: Recipe = field(default_factory=Recipe)
     options: HeadOptions = field(default_factory=HeadOptions)
     force: bool = False
+    refit: bool = False
     threads: int = 1
     n_workers: int = 1
     checkpoint: Path | None = None
@@ -120,6 +122,7 @@ class HeadsReport:
         seconds: wall clock.
         lessons: what taught besides the pairs, e.g. `image by vectors`.
         prefixes: dim -> mean recall `before` and `after` of vectors cut to it.
+        refitted: the file's heads learnt from all rows; the figures are of those before.
     """
 
     base: str
@@ -135,6 +138,7 @@ class HeadsReport:
     shares: Mapping[Modality, float] = field(default_factory=dict)
     lessons: tuple[str, ...] = ()
     prefixes: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    refitted: bool = False
 
     def to_json(self) -> str:
         """Write it as JSON, keys sorted."""

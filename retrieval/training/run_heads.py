@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -42,6 +42,7 @@ from retrieval.training.heads_share import choose_shares, recalls_of
 from retrieval.training.lessons import Lessons, Teacher, prepare_lessons
 from retrieval.training.mining import hard_negatives
 from retrieval.training.pairs import Pair, read_pairs
+from retrieval.training.recipe import Recipe
 from retrieval.training.split import Split, split_rows
 from retrieval.training.trainer import Trainer, TrainReport
 from retrieval.types import Modality, Space
@@ -125,19 +126,31 @@ def train_heads(
         UsageError, ModelError, StoppedError: see `run_heads`.
     """
     start_s, watchers, world = time.monotonic(), watchers or Watchers(), world or World()
+
+    def lessons_of(rows: Ids) -> Lessons:
+        return prepare_lessons(
+            pairs, student=encoder, space=ground.space, features=ground.features, rows=rows,
+            sides=list(ground.heads), options=job.options, cache=job.cache, teacher=teacher,
+        )  # fmt: skip
+
     with world.first_alone():
         ground = _prepare(pairs, encoder=encoder, loader=loader, job=job, watchers=watchers)
-        lessons = prepare_lessons(
-            pairs, student=encoder, space=ground.space, features=ground.features,
-            rows=ground.split.train, sides=list(ground.heads), options=job.options,
-            cache=job.cache, teacher=teacher,
-        )  # fmt: skip
+        lessons = lessons_of(ground.split.train)
     tensors, shares, training = _fit(
         ground, lessons=lessons, job=job, watchers=watchers, world=world
     )
     judged = partial(ground.recalls, rows=ground.split.test, tensors=tensors)
     before, after = judged(heads={}), judged()
     adoption = judge_adoption(before, after=after, force=job.force, seed=job.recipe.seed)
+    prefixes = ground.by_prefix(job.options.dims, tensors=tensors)
+    refitted = adoption.adopted and job.refit
+    if refitted:
+        with world.first_alone():
+            lessons = lessons_of(ground.split.all_rows())
+        tensors = _refit(
+            ground, shares=shares, n_epochs=training.best_epoch + 1,
+            lessons=lessons, job=job, watchers=watchers, world=world,
+        )  # fmt: skip
     if adoption.adopted and world.rank == 0:
         place, told = ground.space.fingerprint, figures(adoption, after=after)
         save_model_file(job.out, model=ModelFile(encoder.name, place, ground.heads, tensors, told))
@@ -154,7 +167,8 @@ def train_heads(
         seconds=round(time.monotonic() - start_s, 3),
         shares=shares,
         lessons=lessons.told,
-        prefixes=ground.by_prefix(job.options.dims, tensors=tensors),
+        prefixes=prefixes,
+        refitted=refitted,
     )
 
 
@@ -223,22 +237,67 @@ def _fit(
     ground: _Ground, *, lessons: Lessons, job: HeadsJob, watchers: Watchers, world: World
 ) -> tuple[dict[str, Vectors], dict[Modality, float], TrainReport]:
     """Train the heads on the training rows; validation rows choose weights and shares."""
-    options, recipe, split = job.options, job.recipe, ground.split
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _new_model(ground, options=options, seed=recipe.seed).to(device)
-    objective = training_objective(
-        ground.features, rows=split.train, types=ground.types, options=options,
-        guides=lessons.guides, classes=lessons.classes,
-    ).to(device)  # fmt: skip
+    split = ground.split
 
     def validate(candidate: HeadsModel) -> float:
         return mean_recall(ground.recalls(rows=split.validation, tensors=candidate.head_tensors()))
 
+    trainer = _trainer(
+        ground, rows=split.train, recipe=job.recipe, options=job.options, lessons=lessons,
+        world=world, validate=validate,
+    )  # fmt: skip
+    report = trainer.train(
+        checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop
+    )
+    tensors, shares = choose_shares(
+        ground.features, rows=split.validation, types=ground.types, heads=ground.heads,
+        tensors=trainer.model.head_tensors(),
+    )  # fmt: skip
+    return tensors, shares, report
+
+
+def _refit(
+    ground: _Ground,
+    *,
+    shares: Mapping[Modality, float],
+    n_epochs: int,
+    lessons: Lessons,
+    job: HeadsJob,
+    watchers: Watchers,
+    world: World,
+) -> dict[str, Vectors]:
+    """Train once more, on all rows, for the epochs and with the shares that were best."""
+    trainer = _trainer(
+        ground, rows=ground.split.all_rows(), recipe=replace(job.recipe, n_epochs=n_epochs),
+        options=job.options, lessons=lessons, world=world,
+    )  # fmt: skip
+    trainer.train(on_step=watchers.on_step, stop=watchers.stop)
+    kept = {f"{side}.share": np.array([share], np.float32) for side, share in shares.items()}
+    return trainer.model.head_tensors() | kept
+
+
+def _trainer(
+    ground: _Ground,
+    *,
+    rows: Ids,
+    recipe: Recipe,
+    options: HeadOptions,
+    lessons: Lessons,
+    world: World,
+    validate: Callable[[HeadsModel], float] | None = None,
+) -> Trainer[HeadsModel]:
+    """Set up a training of new heads on some rows."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    objective = training_objective(
+        ground.features, rows=rows, types=ground.types, options=options,
+        guides=lessons.guides, classes=lessons.classes,
+    ).to(device)  # fmt: skip
+
     def mine(candidate: HeadsModel) -> torch.Tensor:
         return hard_negatives(candidate, objective=objective, n_hard=options.n_hard)
 
-    trainer = Trainer(
-        model,
+    return Trainer(
+        _new_model(ground, options=options, seed=recipe.seed).to(device),
         objective=objective,
         recipe=recipe,
         validate=validate,
@@ -248,14 +307,6 @@ def _fit(
         data_fingerprint=f"{ground.features.fingerprint[:12]} {objective.fingerprint[:12]}",
         options={f.name: str(getattr(options, f.name)) for f in fields(options)},
     )
-    report = trainer.train(
-        checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop
-    )
-    tensors, shares = choose_shares(
-        ground.features, rows=split.validation, types=ground.types, heads=ground.heads,
-        tensors=model.head_tensors(),
-    )  # fmt: skip
-    return tensors, shares, report
 
 
 def _new_model(ground: _Ground, *, options: HeadOptions, seed: int) -> HeadsModel:

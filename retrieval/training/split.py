@@ -27,6 +27,10 @@ class Split:
     validation: Ids
     test: Ids
 
+    def all_rows(self) -> Ids:
+        """List the rows of all parts, ascending."""
+        return np.sort(np.concatenate([self.train, self.validation, self.test]))
+
     def n_rows(self) -> dict[str, int]:
         """Count the rows of each part by its name."""
         return {f.name: len(getattr(self, f.name)) for f in fields(self)}

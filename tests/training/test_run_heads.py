@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from training_worlds import DirectLoader, TurnedEncoder, write_turned_pairs
 
 from retrieval.encoders.base import Encoder
 from retrieval.encoders.model_file import read_model_file
 from retrieval.encoders.trained import open_trained
 from retrieval.errors import ModelError, UsageError
+from retrieval.training.features import encode_pairs
+from retrieval.training.heads import HeadsModel
 from retrieval.training.heads_job import HeadOptions, HeadsJob, HeadsReport
+from retrieval.training.heads_plan import head_specs, pair_types, training_objective
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_heads import run_heads, train_heads
+from retrieval.training.trainer import Trainer
 
 
 def _job(folder: Path, *, force: bool = False, n_epochs: int = 100) -> HeadsJob:
@@ -119,6 +125,35 @@ def test_heads_that_learnt_nothing_are_not_adopted_unless_forced(tmp_path: Path)
     forced = _train(tmp_path, shuffled=True, force=True)
     assert forced.adoption.forced
     assert (tmp_path / "my.model").exists()
+
+
+def test_refitted_heads_learnt_from_all_pairs_for_as_long_as_was_best(
+    trained: tuple[Path, HeadsReport], tmp_path: Path
+) -> None:
+    encoder, judged = TurnedEncoder(), trained[1]
+    pairs, loader = write_turned_pairs(tmp_path, 160), DirectLoader(encoder.media)
+    job = replace(_job(tmp_path), refit=True)
+    report = train_heads(pairs, encoder=encoder, loader=loader, job=job)
+    assert report.refitted
+    assert not judged.refitted
+    assert (report.adoption, report.training) == (judged.adoption, judged.training)
+    features = encode_pairs(
+        pairs, encoder=encoder, space=encoder.spaces[0], loader=loader, cache=job.cache
+    )
+    every, types = np.arange(160), pair_types(features, rows=np.arange(160))
+    heads = head_specs(types, features=features, options=job.options)
+    torch.manual_seed(0)
+    model = HeadsModel({str(m): h for m, h in heads.items()}, pairs=[("image", "text")])
+    Trainer(
+        model,
+        objective=training_objective(features, rows=every, types=types, options=job.options),
+        recipe=replace(job.recipe, n_epochs=judged.training.best_epoch + 1),
+    ).train()
+    kept = read_model_file(job.out).tensors
+    for name, value in model.head_tensors().items():
+        np.testing.assert_array_equal(kept[name], value)
+    first = read_model_file(trained[0] / "my.model").tensors
+    assert not np.array_equal(kept["image.last.weight"], first["image.last.weight"])
 
 
 def test_another_base_is_refused(trained: tuple[Path, HeadsReport]) -> None:
