@@ -4,7 +4,8 @@
 
 DIR of --data holds esc10, clothing and grocery; the others are Debian's tuxpaint-stamps-default and
 openclipart-svg. Everything goes through the product's loader and encoder with the weights in the
-package. No set here was trained on, or used to choose anything.
+package, or with those of --weights, a folder that `crossfind train starter` made. No set here was
+trained on, or used to choose anything.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import numpy as np
 
 from benchmarks.quality import starter_sets as sets
 from retrieval.encoders.base import Encoder, Vectors
-from retrieval.encoders.registry import open_encoder
 
 Row = dict[str, Any]
 
@@ -145,7 +145,7 @@ def speed(encoder: Encoder, options: argparse.Namespace) -> Iterator[Row]:
     """Size and rates, decoding included for pictures; the machine should be idle."""
     from retrieval.encoders.starter_files import open_weights
 
-    files = open_weights()
+    files = open_weights(options.weights)
     size = sum(f["size_bytes"] for f in files.manifest["files"].values())
     yield {"row": "weights MB", "value": round(size / 1e6, 2)}
     paths, _ = sets.photos(options.data, name="grocery")
@@ -184,11 +184,12 @@ def main() -> None:
     parser.add_argument("--tuxpaint", type=Path, default=Path("/usr/share/tuxpaint/stamps"))
     parser.add_argument("--openclipart", type=Path, default=Path("/usr/share/openclipart/svg"))
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--weights", type=Path, help="folder of other starter weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(PARTS), action="append")
     options = parser.parse_args()
-    encoder = open_encoder(options.model, threads=options.threads)
+    encoder = sets.opened(options.model, weights=options.weights, threads=options.threads)
     for name in options.only or PARTS:
         for row in PARTS[name](encoder, options):
             print(json.dumps({"model": options.model, **row}), flush=True)

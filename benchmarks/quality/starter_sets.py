@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.base import Encoder, Vectors
+from retrieval.encoders.registry import open_encoder
+from retrieval.encoders.starter import StarterEncoder
 from retrieval.media.image import fit_image, load_image, to_rgb
 from retrieval.media.load import load_file
 from retrieval.media.scan import scan
@@ -39,6 +41,13 @@ class Stamp:
     path: Path
     caption: str
     others: dict[str, str] = field(default_factory=dict)
+
+
+def opened(model: str, *, weights: Path | None, threads: int) -> Encoder:
+    """Open a model by name; `weights` opens a folder of starter weights in its place."""
+    if weights is not None:
+        return StarterEncoder(threads=threads, folder=weights)
+    return open_encoder(model, threads=threads)
 
 
 def stamps(folder: Path) -> list[Stamp]:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quality.starter_sets import encode_files
-from retrieval.encoders.registry import open_encoder
+from benchmarks.quality.starter_sets import encode_files, opened
 
 # What is heard: files. A file with a capital and a slash is of Scratch, the others are of QABCs.
 NAMES = """accordion: accordion
@@ -135,8 +134,9 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=share / "scratch/Media/Sounds")
     parser.add_argument("--qabcs", type=Path, default=share / "qabcs/abcs/all/noises")
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--weights", type=Path, help="folder of other starter weights")
     options = parser.parse_args()
-    encoder = open_encoder(options.model, threads=2)
+    encoder = opened(options.model, weights=options.weights, threads=2)
     files = list(named())
     paths = [find(f, scratch=options.scratch, qabcs=options.qabcs) for f, _ in files]
     names = sorted({name for _, name in files})
