@@ -12,8 +12,8 @@ import numpy as np
 from retrieval.training.starter import audio_pack, efficientnet, image, looks, pictures, tail
 from retrieval.training.starter.classes import Classes
 from retrieval.training.starter.corpus import Vectors
+from retrieval.training.starter.drawings import Drawings
 from retrieval.training.starter.pictures import Drawn
-from retrieval.training.starter.render import draw_all
 from retrieval.training.starter.sources import Picture
 from retrieval.types import MediaSpec
 
@@ -52,7 +52,8 @@ def _export(
         folded, variant=_VARIANT, target=plain, side_px=pictures.SIDE_PX, whole=whole
     )
     some = found[:: max(1, len(found) // _N_CALIBRATION)][:_N_CALIBRATION]
-    seen = np.stack([pixels for _, pixels in draw_all(some, side_px=pictures.SIDE_PX)])
+    drawings = Drawings(target.parent, side_px=pictures.SIDE_PX)
+    seen = np.stack([pixels for _, pixels in drawings.of(some)])
     # Pooling stays in float: one scale for means and maxima would round the means away.
     audio_pack.quantise_static(
         plain, target=target, mels=seen, name="image", only=("Conv", "Clip", "Add", "Pad")

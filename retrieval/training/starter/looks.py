@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from retrieval.encoders.starter_files import session
 from retrieval.media.image import load_image
-from retrieval.training.starter.render import draw_all
+from retrieval.training.starter.drawings import Drawings, Pixels
 from retrieval.training.starter.sources import Picture
 from retrieval.types import MediaSpec
 
-Pixels = npt.NDArray[np.uint8]
 _BATCH = 16
 
 
@@ -41,19 +40,20 @@ class Looks:
 def looks_of(
     pictures: Sequence[Picture], *, early: Path, work: Path, side_px: int, seed: int | None = None
 ) -> Looks:
-    """Draw pictures, those that `pictures.features_of` drew, and see them; kept in `work`.
+    """See pictures, those that `pictures.features_of` drew; kept in `work`.
 
     Args:
-        pictures: what to draw.
+        pictures: what to see.
         early: the int8 ONNX file of the first stages.
-        work: for the result.
+        work: for the result, and for the drawings if they are not there.
         side_px: of the pictures.
         seed: of how each is moved; None leaves them as they are.
     """
-    drawn = (pixels for _, pixels in draw_all(pictures, side_px=side_px))
+    drawn = (pixels for _, pixels in Drawings(work, side_px=side_px).of(pictures))
     rng = np.random.default_rng(seed)
     shown = drawn if seed is None else (moved(pixels, rng=rng) for pixels in drawn)
-    return _kept(f"drawings-{seed}", shown, n=len(pictures), early=early, work=work)
+    which = hashlib.sha256("\n".join(p.key for p in pictures).encode()).hexdigest()[:8]
+    return _kept(f"drawings-{which}-{seed}", shown, n=len(pictures), early=early, work=work)
 
 
 def photo_looks(folders: Sequence[Path], *, early: Path, work: Path, spec: MediaSpec) -> Looks:

@@ -15,7 +15,7 @@ from retrieval.encoders.starter_colour import COLOURS, colour_shares
 from retrieval.encoders.starter_files import session
 from retrieval.training.starter import image, vocabulary
 from retrieval.training.starter.corpus import Vectors
-from retrieval.training.starter.render import draw_all
+from retrieval.training.starter.drawings import Drawings, set_of
 from retrieval.training.starter.sources import Picture, icon_set, openclipart, rendered_emoji
 from retrieval.training.starter.table import Table
 from retrieval.training.starter.words import cldr_names
@@ -105,21 +105,21 @@ def features_of(pictures: Sequence[Picture], *, trunk: Path, work: Path) -> Draw
     Args:
         pictures: what to draw.
         trunk: the int8 ONNX file.
-        work: for the cache, a file for each set of pictures.
+        work: for the caches of drawings and features, files for each set of pictures.
 
     Returns:
         Those that could be drawn.
     """
     by_set: dict[str, list[Picture]] = {}
     for picture in pictures:
-        by_set.setdefault(picture.key.split("/", 1)[0], []).append(picture)
+        by_set.setdefault(set_of(picture), []).append(picture)
     network = hashlib.sha256(trunk.read_bytes()).hexdigest()[:8]
     kept: list[Picture] = []
     parts: dict[str, list[Vectors]] = {name: [] for name in _SEEN}
     for name, members in sorted(by_set.items()):
         path = work / f"pictures-{name}-{network}.npz"
         if not path.is_file():
-            _see(members, trunk=trunk, target=path)
+            _see(members, trunk=trunk, drawings=Drawings(work, side_px=SIDE_PX), target=path)
         at = {p.key: p for p in members}
         with np.load(path) as stored:
             here = [n for n, key in enumerate(stored["keys"]) if str(key) in at]
@@ -129,12 +129,12 @@ def features_of(pictures: Sequence[Picture], *, trunk: Path, work: Path) -> Draw
     return Drawn(kept, **{name: np.concatenate(found) for name, found in parts.items()})
 
 
-def _see(pictures: Sequence[Picture], *, trunk: Path, target: Path) -> None:
+def _see(pictures: Sequence[Picture], *, trunk: Path, drawings: Drawings, target: Path) -> None:
     """Draw the pictures of one set and write their keys, features and colours."""
     run = session(trunk.read_bytes(), threads=2)
     keys: list[str] = []
     parts: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in _SEEN}
-    drawn = draw_all(pictures, side_px=SIDE_PX)
+    drawn = drawings.of(pictures)
     while block := list(islice(drawn, _BATCH)):
         pixels = [p for _, p in block]
         feature, middle = run.run(["feature", "middle"], {"image": np.stack(pixels)})
@@ -198,6 +198,6 @@ def pairs_of(drawn: Drawn, *, table: Table, kinds: vocabulary.Kinds, seed: int =
 
 def _chance(picture: Picture, *, is_thing: bool) -> float:
     """How often a picture is shown, for what its set, its folder and its title are worth."""
-    usual = CHANCES.get(picture.key.split("/", 1)[0], 1.0)
+    usual = CHANCES.get(set_of(picture), 1.0)
     icon = _ICON_CHANCE if picture.key.startswith(_ICONS) else 1.0
     return usual * icon * (1.0 if is_thing else _OTHER_CHANCE)

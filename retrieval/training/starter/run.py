@@ -28,6 +28,7 @@ from retrieval.training.starter import (
 from retrieval.training.starter.classes import Classes
 from retrieval.training.starter.concepts import Concepts
 from retrieval.training.starter.corpus import Sizes
+from retrieval.training.starter.drawings import set_of
 from retrieval.training.starter.image_stages import Tuned
 from retrieval.training.starter.pictures import Drawn, PictureSources
 from retrieval.training.starter.sounds_pools import AudioSources
@@ -248,7 +249,7 @@ def _concepts(
 ) -> Concepts:
     """See the drawings through the tower that was just written, sets of outlines left out."""
     shown = [drawn.pictures[place] for place in pairs.places]
-    full = [n for n, p in enumerate(shown) if pictures.CHANCES.get(p.key.split("/", 1)[0], 1) >= 1]
+    full = [n for n, p in enumerate(shown) if pictures.CHANCES.get(set_of(p), 1) >= 1]
     pack.write_manifest(out, SETTINGS, names=("image.onnx", "image.safetensors"))
     seen = np.concatenate([tuned.features, pairs.colours, pairs.middle], axis=1)[full]
     vectors = unit(ImageTower(open_weights(out), threads=1).project(seen))
