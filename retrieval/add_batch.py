@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from index.storage import failpoint
 from index.types import Ids, SegmentInfo
 from retrieval.add_identity import Content, Identified, identify, is_known
 from retrieval.add_plan import file_stamp
+from retrieval.add_waiting import WaitingParts
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, printable
 from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
@@ -20,7 +21,7 @@ from retrieval.encoders.base import Encoder, Vectors
 from retrieval.media import Found
 from retrieval.media.speech import TRANSCRIBED_FLAG
 from retrieval.store import Store
-from retrieval.types import Failure, Loaded, LoadedPart, Modality, Part, Payload, Space
+from retrieval.types import Failure, Loaded, LoadedPart, Part, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,6 @@ class Committed:
     n_bad: int
     n_removed: int
     n_parts: int
-
-
-@dataclass
-class _Pending:
-    """Parts of one modality that wait for a full batch."""
-
-    keys: list[int] = field(default_factory=list)
-    payloads: list[Payload] = field(default_factory=list)
 
 
 class Collector:
@@ -62,8 +55,8 @@ class Collector:
         self._files: dict[str, tuple[Found | None, FileRecord]] = {}
         self._contents: dict[str, Content] = {}
         self._vanished: list[str] = []
-        self._waiting: dict[Modality, _Pending] = defaultdict(_Pending)
-        self._vectors: dict[str, dict[int, Vectors]] = defaultdict(dict)
+        self._unasked: list[str] = []  # contents that the catalog was not asked for
+        self._waiting = WaitingParts(self._encoder)
         self._n_keys = 0
         self._n_copies = 0
 
@@ -96,7 +89,7 @@ class Collector:
         self._vanished.append(path)
 
     def take(self, found: Found, loaded: Loaded) -> None:
-        """Take a loaded file: where its content is news, its parts wait for a full batch."""
+        """Take a loaded file: its parts wait for a full batch, in which only news are encoded."""
         is_heard = TRANSCRIBED_FLAG in loaded.flags
         file = FileRecord(
             path=found.path,
@@ -106,17 +99,41 @@ class Collector:
             content_hash=loaded.content_hash,
         )
         self._files[file.path] = (found, file)
-        content = Content(found.path, loaded.caption, is_heard, items=())
-        if loaded.content_hash in self._contents or self._is_known(loaded.content_hash, content):
+        content_hash = loaded.content_hash
+        if content_hash in self._contents:
             self._n_copies += 1
-        else:
-            self._contents[loaded.content_hash] = replace(content, items=self._items_of(loaded))
+            return
+        items = self._items_of(loaded)
+        self._contents[content_hash] = Content(found.path, loaded.caption, is_heard, items=items)
+        self._unasked.append(content_hash)
+        if self._waiting.has_full:
+            self._leave_out_known()
+            self._waiting.encode_full()
 
-    def _is_known(self, content_hash: str, content: Content) -> bool:
+    def _leave_out_known(self) -> None:
+        """Leave out the contents that the catalog has by now.
+
+        It is asked for many at once: a question costs as much as decoding a small picture.
+        """
+        if not self._unasked:
+            return
+        asked = {content_hash: self._contents[content_hash] for content_hash in self._unasked}
+        self._unasked.clear()
         with self._catalog.reading() as reader:
-            known = reader.items_by_hash(content_hash)
-            before = reader.known_files([content.path]).get(content.path)
-        return is_known(known, content=content, before=before)
+            held = reader.items_by_hashes(asked)
+            before = reader.known_files([asked[h].path for h in held if asked[h].is_heard])
+        known = {
+            content_hash
+            for content_hash, items in held.items()
+            if is_known(
+                items, content=asked[content_hash], before=before.get(asked[content_hash].path)
+            )
+        }
+        self._n_copies += len(known)
+        for content_hash in known:
+            del self._contents[content_hash]
+        if known:
+            self._waiting.leave_out(known)
 
     def _items_of(self, loaded: Loaded) -> tuple[ItemRecord, ...]:
         by_record: dict[int, list[LoadedPart]] = defaultdict(list)
@@ -136,18 +153,14 @@ class Collector:
                 caption=loaded.caption,
                 flags=loaded.flags,
                 details=loaded.details,
-                parts=tuple(self._take_part(part) for part in parts),
+                parts=tuple(self._take_part(part, loaded.content_hash) for part in parts),
             )
             for record, parts in by_record.items()
         )
 
-    def _take_part(self, part: LoadedPart) -> Part:
+    def _take_part(self, part: LoadedPart, content_hash: str) -> Part:
         key, self._n_keys = self._n_keys, self._n_keys + 1
-        waiting = self._waiting[part.modality]
-        waiting.keys.append(key)
-        waiting.payloads.append(part.payload)
-        if len(waiting.keys) >= self._encoder.batch_size.get(part.modality, 32):
-            self._encode(part.modality)
+        self._waiting.put(key, part.payload, modality=part.modality, content_hash=content_hash)
         return Part(
             id=key,
             item_id=0,
@@ -157,18 +170,10 @@ class Collector:
             text=part.payload if isinstance(part.payload, str) else None,
         )
 
-    def _encode(self, modality: Modality) -> None:
-        waiting = self._waiting.pop(modality)
-        for space in self._encoder.spaces:
-            if modality in space.modalities:
-                vectors = self._encoder.encode(waiting.payloads, modality=modality, space=space)
-                assert len(vectors) == len(waiting.keys)
-                self._vectors[space.id].update(zip(waiting.keys, vectors, strict=True))
-
     def commit(self) -> Committed:
         """Encode what waits, write the segments, and make everything true in one transaction."""
-        for modality in list(self._waiting):
-            self._encode(modality)
+        self._leave_out_known()
+        self._waiting.encode_all()
         done, lost = self._catalog.write(self._write)
         failpoint("commit.after")
         self.lost += [found for path in lost if (found := self._files[path][0]) is not None]
@@ -220,7 +225,7 @@ class Collector:
         """Drop the parts the model could not place, and the items that have no other."""
         unplaced = {
             key
-            for vectors in self._vectors.values()
+            for vectors in self._waiting.vectors.values()
             for key, vector in vectors.items()
             if not vector.any()
         }
@@ -239,7 +244,7 @@ class Collector:
         part_ids = sorted(part.id for item in items for part in item.parts)
         written = []
         for space in self._encoder.spaces:
-            vectors = self._vectors.get(space.id, {})
+            vectors = self._waiting.vectors.get(space.id, {})
             ids = np.array([id_ for id_ in part_ids if keys[id_] in vectors], dtype=np.int64)
             if len(ids):
                 matrix = np.stack([vectors[keys[int(id_)]] for id_ in ids])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from PIL import Image
 
 from retrieval.add_batch import Collector, Committed
 from retrieval.catalog import turns
+from retrieval.catalog.read import Reader
+from retrieval.encoders.fake import FakeEncoder
 from retrieval.engine import Engine
 from retrieval.errors import LockedError, UsageError
 from retrieval.remove import remove
+from retrieval.types import Payload
 
 
 def ids_by_name(engine: Engine) -> dict[str, int]:
@@ -244,3 +248,42 @@ def test_a_copy_whose_item_goes_before_the_commit_is_loaded(
     assert (report.n_added, report.n_copies, report.n_loaded) == (1, 0, 1)
     assert "rouge.png" in ids_by_name(engine)
     assert "red.png" not in ids_by_name(engine)
+
+
+def test_the_catalog_is_asked_for_the_contents_of_a_batch_at_once(
+    engine: Engine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shade in range(70):  # more than the model's batch of 64 pictures
+        Image.new("RGB", (40, 30), (shade, 0, 9)).save(world / f"shade{shade}.png")
+    ask, asked = Reader.items_by_hashes, []
+
+    def count(reader: Reader, hashes: Iterable[str]) -> object:
+        asked.append(len(list(hashes)))
+        return ask(reader, hashes)
+
+    monkeypatch.setattr(Reader, "items_by_hashes", count)
+    assert engine.add(world).n_added == 79
+    assert len(asked) == 4  # a full batch, the rest, and twice within the transaction
+    assert asked[0] + asked[1] == 78  # files; a table of two rows is one
+
+
+def test_a_known_content_is_not_encoded_again_among_new_ones(
+    engine: Engine, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "blue.txt").write_text("the sea")
+    engine.add(world)
+    os.utime(world / "blue.png", ns=(5, 5))  # has a caption: it is loaded to see
+    shutil.copy(world / "red.png", world / "rouge.png")
+    (world / "rouge.txt").write_text("le rouge")  # the content has another caption now
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(world / "new.png")
+    encode, encoded = FakeEncoder.encode, list[object]()
+
+    def note(encoder: FakeEncoder, inputs: Sequence[Payload], **more: object) -> object:
+        encoded.extend([more["modality"]] * len(inputs))
+        return encode(encoder, inputs, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeEncoder, "encode", note)
+    report = engine.add(world)
+    assert (report.n_loaded, report.n_added, report.n_copies, report.n_changed) == (3, 1, 1, 1)
+    assert sorted(encoded) == ["image", "image", "text"]
+    assert engine.verify().findings == ()
