@@ -132,7 +132,7 @@ class CodedKind(TrainedKind):
         n_scored = min(n_candidates, k + SPARE)
         if self.is_mapped:
             base = self._kept_base(parameters)
-            _, positions = self.core.search(queries, n_candidates, params=base)
+            _, positions = self._ask(self.core, queries, k=n_candidates, asked=base)
             return self._best(queries, positions, n_scored)
 
         def refining() -> object:
@@ -141,8 +141,7 @@ class CodedKind(TrainedKind):
             )
 
         asked = self._asking((n_candidates, n_scored, *self._effort(parameters)), refining)
-        found: tuple[Scores, Ids] = self.core.search(queries, n_scored, params=asked)
-        return found
+        return self._ask(self.core, queries, k=n_scored, asked=asked)
 
     def _kept_base(self, parameters: SearchParameters) -> object:
         return self._asking(self._effort(parameters), lambda: self._base(parameters))
@@ -159,9 +158,7 @@ class CodedKind(TrainedKind):
         """Find the nearest n positions [Q, n] as the codes alone see it, -1 beyond the last."""
         base = self._kept_base(parameters)
         codes = self._codes
-        _, positions = codes.search(queries, min(n, codes.ntotal), params=base)
-        nearest: Ids = positions
-        return nearest
+        return self._ask(codes, queries, k=min(n, codes.ntotal), asked=base)[1]
 
     def flat_core(self) -> Core | None:
         stored = None if self.is_mapped or not self.is_trained else self._stored
@@ -198,7 +195,7 @@ class CodedKind(TrainedKind):
         stored = self._stored
         if self.parameters["rows"] == "float16":
             return self._half_rows(stored, positions)
-        return self._view(stored)[positions]
+        return self._view(stored).take(positions, axis=0)
 
     def _trained_pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         if self.is_mapped:

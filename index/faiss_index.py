@@ -304,9 +304,9 @@ class FaissIndex(Index):
             return search_filtered(queries, k=k, wanted=wanted, by=by)
         n_fetched, positions, scores = self._nearest(queries, k=k, parameters=parameters)
         found = self._best(queries, positions, k)
-        doubtful = found.counts < k
-        if not back.is_exact and not np.count_nonzero(doubtful):
+        if not back.is_exact and found.counts.tolist().count(k) == len(queries):
             return found
+        doubtful = found.counts < k
         if back.is_exact and n_fetched < n_live:
             floor = np.minimum(found.scores[:, -1], 1) - slack(self.dim) - back.error
             doubtful |= scores[:, -1] >= floor
@@ -338,7 +338,7 @@ class FaissIndex(Index):
         return n_asked, near[0][:, :n_near], scores
 
     def _best(self, queries: Vectors, positions: Ids, k: int) -> Neighbors:
-        if positions.shape[1] >= k and not np.count_nonzero(positions < 0):
+        if positions.shape[1] >= k and not _some_missing(positions):
             ids, rows = self._table.ids[positions], self._back.rows
             return best_of_table(queries, positions, ids=ids, rows=rows, k=k)
         return self._rescored(queries, positions).to_neighbors(n_queries=len(queries), k=k)
@@ -370,6 +370,14 @@ class FaissIndex(Index):
             bits = np.packbits(self._table.live, bitorder="little")
             selector = self._live_selector = self._back.faiss.IDSelectorBitmap(bits)
         return selector
+
+
+def _some_missing(positions: Ids) -> bool:
+    """Tell whether there is a -1."""
+    if len(positions) == 1:  # a list is sooner at hand than an array of truths
+        row: list[int] = positions[0].tolist()
+        return min(row) < 0
+    return bool(np.count_nonzero(positions < 0))
 
 
 def _n_contenders(scores: Scores, *, k: int, error: float) -> int:

@@ -187,6 +187,13 @@ class FaissKind(ABC):
         """The value of a parameter that is a number."""
         return int(self.parameters[name])
 
+    def _ask(self, core: Core, queries: Vectors, *, k: int, asked: object) -> tuple[Scores, Ids]:
+        """Search a faiss index past its Python, which would check once more what `Index` has."""
+        n, pointer = len(queries), self.faiss.swig_ptr
+        scores, positions = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+        core.search_c(n, pointer(queries), k, pointer(scores), pointer(positions), asked)
+        return scores, positions
+
     def _asking(self, key: tuple[int, ...], make: Callable[[], object]) -> object:
         """Keep faiss's search parameters, which no search changes and SWIG is slow to make."""
         asked = self._asked.get(key)

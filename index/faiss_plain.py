@@ -65,15 +65,13 @@ class FlatKind(FaissKind):
         selector: object,
         parameters: SearchParameters,  # noqa: ARG002  # none has an effect here
     ) -> tuple[Scores, Ids]:
-        found: tuple[Scores, Ids] = self.core.search(
-            queries, k, params=self.faiss.SearchParameters(sel=selector) if selector else None
-        )
-        return found
+        asked = self.faiss.SearchParameters(sel=selector) if selector else None
+        return self._ask(self.core, queries, k=k, asked=asked)
 
     def rows(self, positions: Ids) -> Vectors:
         if self._is_half:
             return self._half_rows(self.core, positions)
-        return self._view(self.core)[positions]
+        return self._view(self.core).take(positions, axis=0)
 
     def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         yield self._stored(), slice(0, self.core.ntotal)
@@ -125,13 +123,12 @@ class HnswKind(FaissKind):
             return self.faiss.SearchParametersHNSW(efSearch=ef_search, sel=selector)
 
         asked = self._asking((ef_search,), walk) if selector is None else walk()
-        found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
-        return found
+        return self._ask(self.core, queries, k=k, asked=asked)
 
     def rows(self, positions: Ids) -> Vectors:
         if self._is_half:
             return self._half_rows(self._part("storage"), positions)
-        return self._view(self._part("storage"))[positions]
+        return self._view(self._part("storage")).take(positions, axis=0)
 
     def pieces(self) -> Iterator[tuple[StoredRows, slice | Ids]]:
         yield self._stored(), slice(0, self.core.ntotal)
@@ -233,8 +230,7 @@ class IvfKind(TrainedKind):
         asked = self._asking((n_probes,), reading) if selector is None else reading()
         if self.lists is not None and not self.lists.all_proven:
             return self._prove_and_read(self.lists, queries, k=k, n_probes=n_probes, asked=asked)
-        found: tuple[Scores, Ids] = self.core.search(queries, k, params=asked)
-        return found
+        return self._ask(self.core, queries, k=k, asked=asked)
 
     def _prove_and_read(
         self, lists: MappedLists, queries: Vectors, *, k: int, n_probes: int, asked: object

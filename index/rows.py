@@ -99,14 +99,16 @@ def widen(half: Half) -> Vectors:
         here = slice(start, start + CHUNK_ROWS)
         bits = wide[here].view(np.int32)
         bits[:] = half[here].view(np.int16)
-        bits <<= 13
+        bits <<= _TO_FLOAT32
         bits &= _NO_COPIED_SIGNS
         wide[here] *= _EXPONENTS_APART
     return wide
 
 
-_EXPONENTS_APART = np.float32(2.0**112)
-_NO_COPIED_SIGNS = np.int32(-0x70000001)  # all but bits 28 to 30
+# As arrays, which numpy need not make of a number for every few rows.
+_TO_FLOAT32 = np.array(13, np.int32)
+_NO_COPIED_SIGNS = np.array(-0x70000001, np.int32)  # all but bits 28 to 30
+_EXPONENTS_APART = np.array(2.0**112, np.float32)
 
 
 class KeptScales:
@@ -121,7 +123,8 @@ class KeptScales:
     """
 
     def __init__(self) -> None:
-        self._known = np.zeros(0, np.float32)  # 0: not computed yet
+        # float32 [N, 1], times 2^112 for rows whose bits were shifted; 0: not computed yet.
+        self._known: Scales = np.zeros((0, 1), np.float32)
 
     def read(self, half: Half, *, at: Ids, n: int) -> Vectors:
         """Turn float16 rows into float32 unit rows, to the last bit as `read_rows` does.
@@ -134,14 +137,14 @@ class KeptScales:
         Returns:
             float32 [P, D], unit length, a new array.
         """
-        scales = self._of(at, n=n)
-        if np.count_nonzero(scales) < len(at) or len(half) > CHUNK_ROWS:
+        factors = self._of(at, n=n)
+        if np.count_nonzero(factors) < len(at) or len(half) > CHUNK_ROWS:
             return self.bring_to_one(widen(half), at=at, n=n)
         bits = half.view(np.int16).astype(np.int32)  # as `widen` does, with one product for two
-        bits <<= 13
+        bits <<= _TO_FLOAT32
         bits &= _NO_COPIED_SIGNS
         rows: Vectors = bits.view(np.float32)
-        rows *= (scales * _EXPONENTS_APART)[:, None]
+        rows *= factors
         return rows
 
     def bring_to_one(self, wide: Vectors, *, at: Ids, n: int) -> Vectors:
@@ -154,19 +157,20 @@ class KeptScales:
         Returns:
             wide.
         """
-        scales = self._of(at, n=n)
-        if np.count_nonzero(scales) < len(at):
-            self._known[at] = scales = _scales(wide)
-        wide *= scales[:, None]
+        factors = self._of(at, n=n)
+        if np.count_nonzero(factors) < len(at):
+            self._known[at] = factors = _scales(wide)[:, None] * _EXPONENTS_APART
+        wide *= factors / _EXPONENTS_APART
         return wide
 
     def _of(self, at: Ids, *, n: int) -> Scales:
         known = self._known
         if len(known) < n:
-            known = np.zeros(max(n, min(2 * len(known), len(known) + _MOST_SPARE)), np.float32)
+            n_kept = max(n, min(2 * len(known), len(known) + _MOST_SPARE))
+            known = np.zeros((n_kept, 1), np.float32)
             known[: len(self._known)] = self._known
             self._known = known
-        return known[at]
+        return known.take(at, axis=0)
 
 
 _MOST_SPARE = 1_000_000

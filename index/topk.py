@@ -143,7 +143,7 @@ def best_of_table(
 
 def _best_of_one(query: Vectors, rows: Vectors, *, ids: Ids, k: int) -> Neighbors:
     """Do for a single query, which is in a hurry, without a sort where none is needed."""
-    scores = (rows.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+    scores = rows.astype(np.float64).dot(query.astype(np.float64)).astype(np.float32)
     listed: list[float] = scores.tolist()
     if max(listed) > 1 or min(listed) < -1:
         listed = _within_one(scores).tolist()
