@@ -13,7 +13,7 @@ from retrieval.engine import Engine
 from retrieval.explain.draw import draw
 from retrieval.explain.explain import Explanation, explain
 from retrieval.media import Loader
-from retrieval.query.grammar import read_query, read_target
+from retrieval.query.grammar import read_target, read_typed
 
 
 @click.command()
@@ -46,7 +46,7 @@ def command(query: str, hit: str, out: Path | None, store: str | None, as_json: 
 
 
 def _one_part(query: str) -> str | Path | int:
-    read = read_query(query)
+    read = read_typed(query)
     if isinstance(read, str | Path | int):
         return read
     raise click.UsageError("QUERY has several parts; explain one of them at a time")

@@ -12,7 +12,7 @@ from retrieval.cli.output import clock, print_json
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 from retrieval.media import Loader
-from retrieval.query.grammar import read_query, read_target
+from retrieval.query.grammar import read_target, read_typed
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(query: str, hit: str, n: int, store: str | None, as_json: bool) -> N
     crossfind moments "dog barking" walk.mp4
     crossfind moments ./bark.ogg '#12' --json
     """
-    read = read_query(query)
+    read = read_typed(query)
     if not isinstance(read, str | Path):
         raise click.UsageError("QUERY must be one text or one file")
     settings = load_settings({"store": store})

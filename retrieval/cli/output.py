@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.query.results import hits_to_json
+from retrieval.query.results import SAME, hits_to_json
 from retrieval.types import Hit
 
 _SNIPPET = 60
@@ -103,7 +103,9 @@ def print_hits(
             "nothing matches: no item fits the filters and limits given, or the store has none; "
             "see: crossfind index status"
         )
-    if hits and not (as_json or as_jsonl or as_files) and hits[0].by == "vector":
+    if as_json or as_jsonl or as_files or not hits:
+        return
+    if hits[0].by == "vector" and hits[0].score < SAME:
         best = max((h.confidence for h in hits if h.confidence is not None), default=1.0)
         if best < _UNSURE:
             say(f"note: nothing clearly matches; the best hit is {best:.0%} sure")

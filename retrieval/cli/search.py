@@ -13,7 +13,7 @@ from retrieval.cli.options import hits_options, query_options
 from retrieval.cli.output import escape, print_hits, print_json, say
 from retrieval.cli.warm import ask_server, hits_of
 from retrieval.config import Settings, load_settings
-from retrieval.query.grammar import make_query, read_query, refined
+from retrieval.query.grammar import make_query, read_typed, refined
 from retrieval.query.parse import join_arguments
 from retrieval.types import Expression, Hit
 
@@ -62,16 +62,19 @@ def command(
     crossfind search '"2:beach" - people' --parse
     """
     query = join_arguments(words)
-    value = refined(read_query(query, syntax=syntax), more=more_like, less=less_like)
+    typed = read_typed(query, syntax=syntax)
+    value = refined(typed, more=more_like, less=less_like)
     if only_parse:
         print_json(_json_form(value))
         return
+    # A file that is there is named as one: the server would read operators in its name.
+    sent = {"file": str(typed.absolute())} if isinstance(typed, Path) else query
     asked = {"k": k, "where": where, "min_confidence": min_confidence, "hybrid": not vectors_only}
     refining = {"more_like": more_like, "less_like": less_like}
     hits, warnings = _find(
         value,
         body={
-            "query": query, "syntax": syntax, "for": modality, "folder": os.getcwd(),
+            "query": sent, "syntax": syntax, "for": modality, "folder": os.getcwd(),
             **asked, **refining,
         },
         options={"modality": modality, **asked},
@@ -79,7 +82,7 @@ def command(
     )  # fmt: skip
     for warning in warnings:
         say(f"warning: {escape(warning)}")
-    if isinstance(value, str) and Path(query).is_file():
+    if isinstance(typed, str) and os.path.isfile(query):
         say(f"note: searched for the words; to search with the file write ./{escape(query)}")
     print_hits(hits, query=query, as_json=as_json, as_jsonl=as_jsonl, as_files=as_files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ MAX_K = 1000
 MAX_DEPTH = 10_000
 """Most of k + offset: how deep a list can be paged."""
 _STORED = re.compile(r"#(\d{1,18})")
+_PATH_STARTS = ("./", "../", "/", "~/")
 
 
 def make_query(
@@ -120,9 +122,31 @@ def read_query(typed: str, *, syntax: str = "auto") -> str | Path | int | Expres
     stored = _STORED.fullmatch(typed)
     if stored:
         return int(stored.group(1))
-    if typed.startswith(("./", "../", "/", "~/")):
+    if typed.startswith(_PATH_STARTS):
         return Path(typed)
     return typed
+
+
+def read_typed(typed: str, *, syntax: str = "auto") -> str | Path | int | Expression:
+    """Read what was typed on this machine: the path of a file that is there is that file.
+
+    Args:
+        typed: the query; `./Artist - Song.mp3` and `./a.jpg[0,0,1,1]` are files where there are
+            such, whatever the names hold that would compose a query.
+        syntax: see `read_query`.
+
+    Raises:
+        UsageError: see `read_query`.
+
+    Example:
+        >>> read_typed("/dev/null").name, read_typed("a dog")
+        ('null', 'a dog')
+    """
+    if syntax == "auto" and typed.startswith(_PATH_STARTS):
+        path = expand_home(typed)
+        if os.path.lexists(path):
+            return path
+    return read_query(typed, syntax=syntax)
 
 
 def refined(

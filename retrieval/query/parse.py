@@ -229,7 +229,7 @@ class _Reader:
 
     def _path(self) -> Term:
         column = self._column()
-        name = ""
+        name, n_open = "", 0
         crop: tuple[float, ...] | None = None
         slice_s: tuple[float, ...] | None = None
         while self._at < len(self._text):
@@ -245,7 +245,8 @@ class _Reader:
                 _check_cut(numbers, self._column())
                 self._at = found.end()
                 break
-            if c.isspace() or c == ")":
+            n_open += (c == "(") - (c == ")")
+            if c.isspace() or n_open < 0:  # "photo(1).jpg" has its own brackets
                 break
             name += c
             self._at += 1

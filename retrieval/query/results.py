@@ -10,6 +10,10 @@ Scalar = str | int | float | bool
 Row = dict[str, Scalar | list[str] | dict[str, Scalar] | None]
 
 
+SAME = 0.999
+"""The least cosine of two files of the same thing: turned by EXIF, saved again with little loss."""
+
+
 def hit_to_json(hit: Hit) -> Row:
     """Write a hit as plain values; `copies` is there only where copies are, and
     `cosine`, `z`, `confidence` only where the store is large enough to know them.

@@ -167,3 +167,16 @@ def test_two_engines_calibrate_alike(engine: Engine) -> None:
     with Engine.open(Path(engine.store.root)) as other:
         one, two = engine.search("red", k=50), other.search("red", k=50)
     assert [(h.id, h.z, h.confidence) for h in one] == [(h.id, h.z, h.confidence) for h in two]
+
+
+def test_what_is_the_same_as_the_query_comes_before_all_that_suits_it(engine: Engine) -> None:
+    n_led = 0
+    for hit in engine.search("red", k=72, modality="image")[::6]:
+        found = engine.search(Path(hit.path), k=110)
+        same = [h.score >= 0.999 for h in found]
+        assert found[0].score >= 0.999
+        assert same == sorted(same, reverse=True)
+        sure = [h.confidence or 0.0 for h in found]
+        n_led += sure != sorted(sure, reverse=True)
+        assert engine.search(Path(hit.path), k=3) == found[:3]
+    assert n_led  # confidence alone would have ordered some of them otherwise

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval.errors import UsageError
 from retrieval.query.expression import refine, stored_ids, write
-from retrieval.query.grammar import make_query, read_query
+from retrieval.query.grammar import make_query, read_query, read_typed
 from retrieval.query.json_form import expression_to_json, read_expression
 from retrieval.query.parse import join_arguments, looks_composed, parse
 from retrieval.types import Either, Every, Expression, Sum, Term
@@ -34,6 +34,7 @@ DOG = Term(str(Path("dog.ogg").absolute()), kind="file")
         ("/a.wav[3s:8.5s]", Term("/a.wav", kind="file", slice_s=(3.0, 8.5))),
         (r"/a\ b\[1\].jpg", Term("/a b[1].jpg", kind="file")),
         ("/a[1].jpg", Term("/a[1].jpg", kind="file")),
+        ('("a" OR /b(1).jpg)', Either((Term("a"), Term("/b(1).jpg", kind="file")))),
         ("well-known + 'x' AND", None),
     ],
 )  # fmt: skip
@@ -214,3 +215,15 @@ def test_a_tilde_in_a_files_name_is_no_home(name: str) -> None:
     expression = parse(f"{name} + x")
     assert isinstance(expression, Sum)
     assert expression.parts[0][1] == Term(str(Path.cwd() / name[2:]), kind="file")
+
+
+@pytest.mark.parametrize(
+    "name", ["Artist - Song.mp3", "a + b.jpg", "x AND y.png", "photo (1).jpg", "live[3s:8s]"]
+)
+def test_the_path_of_a_file_that_is_there_is_that_file(tmp_path: Path, name: str) -> None:
+    typed = f"{tmp_path}/{name}"
+    before = read_typed(typed)
+    (tmp_path / name).write_bytes(b"")
+    assert read_typed(typed) == tmp_path / name
+    assert before == read_query(typed)
+    assert read_typed(typed, syntax="text") == typed

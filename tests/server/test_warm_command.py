@@ -34,13 +34,15 @@ def running(fresh: Served) -> Iterator[Served]:
 _QUERIES: tuple[tuple[str, ...], ...] = (
     ("red",), ("./red.png",), ("#1",), ('"2:red" + ./blue.png',), ("day", "--for", "text"),
     ("red", "--where", "format = 'png'", "-k", "2"), ("red", "--more-like", "2"),
-    ("red", "--vectors-only"),
+    ("red", "--vectors-only"), ("./red - (blue).png",),
+    ("./red - (blue).png", "--more-like", "2"),
 )  # fmt: skip
 
 
 def test_a_search_prints_the_same_with_a_server_and_without(
     running: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Image.new("RGB", (64, 64), (120, 5, 130)).save(running.world / "red - (blue).png")
     store = str(running.state.engine.store.root)
     asked = [("search", *query, "--store", store, "--json") for query in _QUERIES]
     with monkeypatch.context() as patch:
