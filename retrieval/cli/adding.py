@@ -11,12 +11,17 @@ from retrieval.cli.progress import show_progress
 from retrieval.cli.stop import stop_on_signals
 from retrieval.config import load_settings
 from retrieval.engine import Engine
+from retrieval.media.roots import read_roots
+from retrieval.media.scan import check_exist
 
 Flag = str | int | float | None
 
 
-def open_for_adding(*, store: str | None, model: str | None, **flags: Flag) -> Engine:
-    """Open the store an add goes to; make `.crossfind` here where there is none."""
+def open_for_adding(
+    paths: Sequence[str], *, store: str | None, model: str | None, **flags: Flag
+) -> Engine:
+    """Open the store that paths are added to; make `.crossfind` here where there is none."""
+    check_exist(read_roots(paths).local)  # a name mistyped leaves no empty store behind
     settings = load_settings({"store": store, **flags})
     return Engine.open(create=True, model=model, settings=settings)
 

@@ -10,7 +10,7 @@ import click
 
 from retrieval.cli.evaluate_fusion import run_fusion
 from retrieval.cli.evaluate_labels import run_labels
-from retrieval.cli.options import json_option, model_option, store_option
+from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import plural, print_json, print_table, say
 from retrieval.config import load_settings
 from retrieval.engine import Engine
@@ -41,7 +41,7 @@ from retrieval.evaluation.relevance import Judgement, read_relevance
 @click.option("--no-exact", is_flag=True, help="Skip the exact search beside the live index.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 @store_option
-@model_option
+@click.option("--model", metavar="NAME", help="For --labels: the model (see: models list).")
 @json_option
 def command(
     relevance: Path | None,

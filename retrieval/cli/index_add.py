@@ -36,7 +36,7 @@ def command(
     crossfind index add ~/Pictures/new
     crossfind index add pairs.csv
     """
-    with open_for_adding(store=store, model=model, **flags) as engine:
+    with open_for_adding(paths, store=store, model=model, **flags) as engine:
         added = add_with_progress(engine, paths, prune=prune, on=on)
         told = None if table is None else engine.add_columns(table)
     tell_added(added)

@@ -40,7 +40,7 @@ def command(
     crossfind index build --prune .
     crossfind index build ~/Pictures --recall 0.99 --memory 4G --explain
     """
-    with open_for_adding(store=store, model=model, index=address, **flags) as engine:
+    with open_for_adding(paths, store=store, model=model, index=address, **flags) as engine:
         added = add_with_progress(engine, paths, prune=prune, on=on)
         wishes = Wishes(recall, memory_bytes, batch_size, device, factory)
         built = engine.build(wishes=wishes, on_plan=tell_plan if explain else None)

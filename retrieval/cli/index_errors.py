@@ -8,6 +8,7 @@ from retrieval.cli.options import json_option, store_option
 from retrieval.cli.output import escape, print_json, say, short_path
 from retrieval.config import load_settings
 from retrieval.engine import Engine
+from retrieval.types import Failure
 
 
 @click.command()
@@ -29,4 +30,8 @@ def command(store: str | None, as_json: bool) -> None:
         say("no file was skipped")
     else:
         for failure in failures:
-            click.echo(f"{failure.code:<20}  {short_path(failure.path)}  {escape(failure.reason)}")
+            click.echo(f"{failure.code:<20}  {short_path(failure.path)}  {_reason(failure)}")
+
+
+def _reason(failure: Failure) -> str:
+    return escape(failure.reason.removeprefix(failure.path).lstrip(": "))

@@ -29,4 +29,5 @@ def command(archive: str, store: str | None) -> None:
 
     root = expand_home(store or STORE_NAME).absolute()
     restored = restore(Path(archive), root=root)
-    say(f"restored {escape(str(restored.root))}; for fast search run: crossfind index rebuild")
+    place = escape(str(restored.root))
+    say(f"restored {place}; for fast search run: crossfind index rebuild --store {place}")

@@ -7,7 +7,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -16,14 +16,20 @@ class LazyGroup(click.Group):
     """List commands from a table, and import the one that is called.
 
     Args:
-        commands: name to (module, one line of help); the module's `command` is the command.
+        table: name to (module, one line of help); the module's `command` is the command.
+        groups: names of commands that are groups, whose commands somebody may look for here.
     """
 
     def __init__(
-        self, *args: object, table: Mapping[str, tuple[str, str]], **kwargs: object
+        self,
+        *args: object,
+        table: Mapping[str, tuple[str, str]],
+        groups: Sequence[str] = (),
+        **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._table = table
+        self._groups = groups
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """List the names in the order of the table."""
@@ -42,10 +48,17 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest one."""
         if args and args[0] not in self._table and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self._table, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self._table)}"
-            raise click.UsageError(f"No such command '{args[0]}'; {hint}", ctx)
+            raise click.UsageError(f"No such command '{args[0]}'; {self._hint(ctx, args[0])}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _hint(self, ctx: click.Context, name: str) -> str:
+        for group in self._groups:
+            inner = self.get_command(ctx, group)
+            assert isinstance(inner, click.Group)
+            if name in inner.list_commands(ctx):
+                return f"did you mean '{group} {name}'?"
+        near = difflib.get_close_matches(name, self._table, n=1)
+        return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(self._table)}"
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a reader that has gone (`| head -1`) ends it quietly."""

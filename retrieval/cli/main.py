@@ -39,7 +39,10 @@ _COMMANDS = {
 
 
 @click.group(
-    cls=LazyGroup, table=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    table=_COMMANDS,
+    groups=("index", "models", "train"),
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(retrieval.__version__, prog_name="crossfind")
 @click.option("--debug", is_flag=True, help="Show tracebacks and the log.")
@@ -61,13 +64,18 @@ def main() -> None:
     """Run the command line; every error of ours is one line on stderr and an exit code."""
     # Two spinning OpenMP threads on busy cores are up to 40 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _hold_standard_files()
     debug = "--debug" in sys.argv
     try:
         code = cli.main(prog_name="crossfind", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us (`>&-`)
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # the help, with its lines
+        sys.exit(2)
     except click.ClickException as error:
         _tell(_usage(error))
         sys.exit(2)
@@ -91,6 +99,14 @@ def main() -> None:
         sys.exit(1)
 
 
+def _hold_standard_files() -> None:
+    """Keep a file of the store from becoming descriptor 1 or 2, where C libraries write notes."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+
+
 def _usage(error: click.ClickException) -> str:
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -102,4 +118,6 @@ def _tell(message: str) -> None:
     """Write one line to stderr, whatever control characters a file name brings along."""
     line = " ".join(message.splitlines())
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    if sys.stderr is None:
+        return
     sys.stderr.write(safe.encode("utf-8", "backslashreplace").decode() + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,15 +106,24 @@ def scan(
         ...     [Path(found.path).name for found in scan([Path(folder)], on_skip=print)]
         ['a.png']
     """
+    check_exist(roots)
     paths = list(dict.fromkeys(os.path.abspath(root) for root in roots))
-    for path in paths:
+    barred = {os.path.abspath(path) for path in exclude}
+    _check_roots(paths, barred=barred)
+    return _scan_roots(paths, barred=barred, on_skip=on_skip)
+
+
+def check_exist(roots: Iterable[Path]) -> None:
+    """Refuse roots that do not exist.
+
+    Raises:
+        UsageError: one does not (`path_missing`).
+    """
+    for path in map(os.path.abspath, roots):
         if not os.path.lexists(path):
             raise UsageError(
                 f"{path} does not exist; name a file or folder that does", code="path_missing"
             )
-    barred = {os.path.abspath(path) for path in exclude}
-    _check_roots(paths, barred=barred)
-    return _scan_roots(paths, barred=barred, on_skip=on_skip)
 
 
 def _check_roots(roots: list[str], *, barred: set[str]) -> None:

@@ -71,6 +71,11 @@ def test_a_name_without_a_dot_slash_is_text_and_says_so(home: Path) -> None:
     assert "write ./media/red.png" in done.err
 
 
+def test_a_text_longer_than_any_file_name_is_searched(home: Path) -> None:
+    done = crossfind("search", "red " * 3000, "-k", "1", "-f", cwd=home)
+    assert (done.code, done.out) == (0, f"{home}/media/red.png\n"), done.err
+
+
 def test_similar_leaves_the_item_out(home: Path) -> None:
     paths = crossfind("similar", "media/red.png", "-f", cwd=home).out.splitlines()
     assert len(paths) == 3
@@ -82,7 +87,9 @@ def test_status_and_errors(home: Path) -> None:
     assert status["n_items"] == {"image": 2, "audio": 0, "text": 2, "video": 0}
     errors = json.loads(crossfind("index", "errors", "--json", cwd=home).out)["errors"]
     assert [(Path(e["path"]).name, e["code"]) for e in errors] == [("broken.jpg", "not_an_image")]
-    assert "not_an_image" in crossfind("index", "errors", cwd=home).out
+    (line,) = crossfind("index", "errors", cwd=home).out.splitlines()
+    assert line.split()[:2] == ["not_an_image", "media/broken.jpg"]
+    assert line.count("broken.jpg") == 1
 
 
 def test_verify_and_rebuild(home: Path) -> None:
@@ -110,6 +117,9 @@ def test_verify_and_rebuild(home: Path) -> None:
         (["index", "build", "media", "--model", "starter"], 7, "space_mismatch"),
         (["index", "remove", "nowhere"], 2, "not_in_store"),
         (["models", "show", "stater"], 7, "did you mean 'starter'"),
+        (["serach", "red"], 2, "did you mean 'search'"),
+        (["build", "media"], 2, "did you mean 'index build'"),
+        (["heads"], 2, "did you mean 'train heads'"),
     ],
 )
 def test_a_wrong_command_ends_in_one_line_and_its_code(
@@ -120,6 +130,31 @@ def test_a_wrong_command_ends_in_one_line_and_its_code(
     assert done.out == ""
     assert len(done.err.splitlines()) == 1, done.err
     assert told in done.err
+
+
+def test_a_root_that_is_not_there_leaves_no_store(tmp_path: Path) -> None:
+    for command in ("build", "add"):
+        assert crossfind("index", command, "nowhere", cwd=tmp_path).code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [(), ("index",), ("models",), ("train",)])
+def test_a_group_alone_shows_its_help(home: Path, group: tuple[str, ...]) -> None:
+    done = crossfind(*group, cwd=home)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == crossfind(*group, "--help", cwd=home).out
+
+
+def test_closed_standard_files_are_no_descriptors_of_the_store(home: Path) -> None:
+    version = "import os; from retrieval.cli import main; main()"
+    opened = version.replace("main()", "main.__globals__['_hold_standard_files']()")
+    for code, more in ((version, "--version"), (opened + "; assert os.open('.', 0) > 2", "")):
+        for closed in ("<&- >&- 2>&-", ">&-"):
+            done = subprocess.run(
+                f'exec {sys.executable} -c "$CODE" {more} {closed}',
+                shell=True, cwd=home, env=environment(CODE=code), check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, (closed, more)
 
 
 def test_a_bad_setting_in_the_file_names_it(home: Path, tmp_path: Path) -> None:
