@@ -114,7 +114,8 @@ def build(
         bank: encodes everyday searches, to tune with where a store holds too few texts.
 
     Returns:
-        One report per space; a space whose index is current is built only if `force`.
+        One report per space; a space whose index is current, and what is wished for, is built only
+        if `force`.
 
     Raises:
         InputError: nothing fits the memory, or the factory string is refused.
@@ -131,7 +132,7 @@ def build(
     reports = [
         job.build_space(space)
         for space in snapshot.spaces
-        if force or merges or not _is_current(space, snapshot, remote=wishes.remote)
+        if force or merges or not _is_current(space, snapshot, wishes=wishes)
     ]
     if merges:
         with catalog.writing() as writer:
@@ -151,13 +152,18 @@ def _should_merge(snapshot: Snapshot) -> bool:
     return n_segments > _MANY_SEGMENTS + n_needed or n_dead > _MANY_DEAD * max(1, n_stored)
 
 
-def _is_current(space: Space, snapshot: Snapshot, *, remote: Remote | None) -> bool:
-    """Tell whether the newest index holds everything, and is where it should be."""
+def _is_current(space: Space, snapshot: Snapshot, *, wishes: Wishes) -> bool:
+    """Tell whether the newest index holds everything, and is where and what it is asked to be."""
     entry = {d.space_id: d for d in snapshot.derived}.get(space.id)
-    if entry is None or (entry.kind == MILVUS_KIND) != (remote is not None):
+    if entry is None or (entry.kind == MILVUS_KIND) != (wishes.remote is not None):
         return False
     added = (s.generation for s in snapshot.segments if s.space_id == space.id)
-    return all(g <= entry.generation for g in (*added, *snapshot.tombstones.values()))
+    if not all(g <= entry.generation for g in (*added, *snapshot.tombstones.values())):
+        return False
+    if not wishes.are_said:
+        return True
+    plan = wishes.plan(entry.n_vectors, dim=space.dim)
+    return entry.kind == plan.kind and entry.plan.startswith(plan.reason)
 
 
 class _Job:
@@ -275,7 +281,7 @@ class _Job:
             queries = self._queries(space, sources)
             outcome = self._tune(made.ix, sources, queries=queries)
             made.ix.pushes = filters_hold(
-                made.ix, sources=sources, queries=queries, target=self._wishes.recall
+                made.ix, sources=sources, queries=queries, target=self._wishes.target
             )
         name, sha256 = publish_remote(made, space, remote=remote, store=self._store)
         entry = replace(entry, name=name, sha256=sha256)
@@ -285,7 +291,7 @@ class _Job:
         words = f"{plan.reason}; {outcome.words}"
         if not outcome.reached:
             shortfall = (
-                f"recall {self._wishes.recall:g} could not be proven: {outcome.recall:.3f} measured"
+                f"recall {self._wishes.target:g} could not be proven: {outcome.recall:.3f} measured"
             )
             words = f"{words}; {shortfall}"
             _log.warning("index below its recall target: %s", shortfall)
@@ -319,7 +325,7 @@ class _Job:
             queries=queries,
             own=sample_rows(sources, N_OWN_QUERIES, dim=built.dim, seed=1),
             items=self._ids_by_modality(),
-            target=self._wishes.recall,
+            target=self._wishes.target,
         )
 
     def _queries(self, space: Space, sources: Sequence[Source]) -> list[Queries]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from index.choose import choose, choose_factory
+from index.choose import DEFAULT_RECALL, choose, choose_factory
 from index.remote_plan import choose_remote
 from index.types import Plan
 from retrieval.remote import Remote
@@ -15,7 +15,8 @@ class Wishes:
     """What an index is asked to be.
 
     Attributes:
-        recall: wanted recall@10 for queries of another modality, above 0, at most 1.
+        recall: wanted recall@10 for queries of another modality, above 0, at most 1; None: few
+            vectors are compared one and all, and of many an index aims at 0.95.
         memory_bytes: what the index may take; None for no limit.
         batch_size: how many queries come at once, usually.
         device: `cpu` or `gpu`.
@@ -24,13 +25,23 @@ class Wishes:
         remote: the Milvus that holds the index; None: it is a file of the store.
     """
 
-    recall: float = 0.95
+    recall: float | None = None
     memory_bytes: int | None = None
     batch_size: int = 1
     device: str = "cpu"
     factory: str = ""
     compact: bool = False
     remote: Remote | None = None
+
+    @property
+    def target(self) -> float:
+        """The recall that an index is tuned for, where it is one that can be tuned."""
+        return DEFAULT_RECALL if self.recall is None else self.recall
+
+    @property
+    def are_said(self) -> bool:
+        """Tell whether anything is asked of the index itself, rather than left to the table."""
+        return replace(self, compact=False, remote=None) != DEFAULT_WISHES
 
     def plan(self, n_vectors: int, *, dim: int) -> Plan:
         """Choose the plan."""

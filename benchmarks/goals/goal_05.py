@@ -22,10 +22,12 @@ from benchmarks.measure import Modality, Options, Point, Row, Times, race, ratio
 from benchmarks.real_set import given_set
 from benchmarks.report import Value
 from index.base import Index
-from index.choose import choose, make_index
+from index.build import Source, build_index
+from index.choose import choose
 from index.faiss_index import FaissIndex
 from index.faiss_kinds import import_faiss
 from index.recall import recall_at_k
+from index.row_blocks import ArrayBlock
 from index.truth import exact_answers
 from index.tune import ENOUGH_QUERIES, Tuned, tune
 from index.types import Ids, Neighbors, Vectors
@@ -124,9 +126,10 @@ def _speed_rows(times: Times, details: Mapping[str, Value]) -> Iterator[Row]:
 def _ours(
     pictures: Vectors, texts: Vectors, truth: Neighbors, *, options: Options
 ) -> tuple[Index, Tuned]:
-    plan = choose(len(pictures), dim=options.dim, recall=TARGET)
-    ours = make_index(plan, dim=options.dim)
-    ours.add(pictures, ids=np.arange(len(pictures)))
+    n = len(pictures)
+    plan = choose(n, dim=options.dim, recall=TARGET)
+    source = Source(ArrayBlock(pictures), np.arange(n), np.ones(n, np.bool_))
+    ours = build_index(plan, dim=options.dim, sources=[source], seed=options.seed)
     return ours, tune(ours, queries=texts, truth=truth, target=TARGET, k=K)
 
 

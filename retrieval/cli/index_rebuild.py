@@ -20,7 +20,7 @@ from retrieval.engine import Engine
 def command(
     store: str | None,
     as_json: bool,
-    recall: float,
+    recall: float | None,
     memory_bytes: int | None,
     batch_size: int,
     device: str,

@@ -36,9 +36,9 @@ def plan_options(function: F) -> F:
     for option in reversed(
         (
             click.option(
-                "--recall", type=click.FloatRange(0.0, 1.0, min_open=True), default=0.95,
-                show_default=True, metavar="P",
-                help="Share of the true top 10 to find for queries of another modality; 1: exact.",
+                "--recall", type=click.FloatRange(0.0, 1.0, min_open=True), metavar="P",
+                help="Share of the true top 10 to find for queries of another modality; 1: exact. "
+                "Unless given: exact up to 50,000 vectors, 0.95 beyond.",
             ),
             click.option(
                 "--memory", "memory_bytes", type=_Memory(), metavar="SIZE",

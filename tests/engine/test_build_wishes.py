@@ -36,6 +36,25 @@ def _answers(engine):
     return [[hit.id for hit in engine.search(query, k=5)] for query in QUERIES]
 
 
+def test_a_small_store_stays_exact_until_less_is_asked_for(store, monkeypatch):
+    monkeypatch.setattr("index.choose.FASTSCAN_FROM", N)
+    with Engine.open(store) as engine:
+        (unasked,) = engine.build(force=True)
+        truth = _answers(engine)
+        (asked,) = engine.build(wishes=Wishes(recall=0.95))
+        found = _answers(engine)
+        # What stands already is not built again, whether it is asked for or nothing is.
+        assert engine.build(wishes=Wishes(recall=0.95)) == engine.build() == []
+        assert [report.kind for report in engine.build(wishes=Wishes(recall=1.0))] == ["exact"]
+    assert (unasked.kind, asked.kind) == ("exact", "fastscan")
+    assert "recall 0.95" in asked.reason
+    assert (unasked.recall, asked.reached) == (1.0, True)
+    assert asked.recall >= 0.95
+    assert "texts" in asked.recall_queries
+    shared = sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True))
+    assert shared >= 0.9 * sum(map(len, truth))
+
+
 @pytest.mark.parametrize(
     "factory", ["IVF4,SQ8", "PQ8x4fs,RFlat", "HNSW16_SQfp16,Refine(SQfp16)", "IVF4,PQ8x4fs"]
 )

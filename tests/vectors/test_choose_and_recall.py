@@ -36,6 +36,25 @@ def test_the_count_chooses_the_kind(n_vectors, kind):
 
 def test_recall_one_means_every_vector_is_compared():
     assert choose(500_000, dim=512, recall=1.0).kind == "flat"
+    assert choose(20_000, dim=512, recall=1.0).kind == "flat"
+    assert choose(5_000, dim=512, recall=1.0).kind == "exact"
+
+
+@pytest.mark.parametrize(
+    ("n_vectors", "kind"), [(1_999, "exact"), (2_000, "fastscan"), (50_000, "fastscan")]
+)
+def test_who_asks_for_less_than_all_gets_codes_from_two_thousand_on(n_vectors, kind):
+    plan = choose(n_vectors, dim=512, recall=0.95)
+    assert plan.kind == kind
+    assert ("recall 0.95" in plan.reason) == (kind == "fastscan")
+    unasked = choose(n_vectors, dim=512)
+    assert unasked.kind in ("exact", "flat")
+    assert "recall 0.95" not in unasked.reason
+    assert choose(n_vectors, dim=512, recall=0.95, batch_size=64).kind in ("exact", "flat")
+
+
+def test_unasked_many_vectors_are_searched_as_if_for_recall_095():
+    assert choose(500_000, dim=512) == choose(500_000, dim=512, recall=0.95)
 
 
 def test_large_batches_are_multiplied_while_there_are_not_too_many_vectors():
