@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoders.starter_files import Tensors, WeightFiles, dequantise, session
+from retrieval.encoders.starter_files import Tensors, WeightFiles, dequantise
 from retrieval.encoders.starter_head import Floats, Head, consensus, times, unit
+from retrieval.encoders.starter_trunk import Trunk
 
 SAMPLE_RATE_HZ = 44_100
 _FRAME, _HOP, _N_MELS = 2048, 1024, 96
@@ -196,8 +197,12 @@ class AudioTower:
     """
 
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
-        self._run = session(files.read("audio.onnx"), threads=threads)
-        self._hear = session(files.read("events.onnx"), threads=threads)
+        self._trunk = Trunk(
+            files.read("audio.onnx"), given="mel", wanted=("feature",), threads=threads
+        )
+        self._hearing = Trunk(
+            files.read("events.onnx"), given="mel", wanted=("logits",), threads=threads
+        )
         self._filters, self._event_filters = mel_filters(), event_filters()
         self.mix = AudioMix(files.tensors("audio.safetensors"), settings=files.manifest["audio"])
 
@@ -233,16 +238,16 @@ class AudioTower:
             probabilities of the classes float32 [N, C].
         """
         cut = [blocks(log_mel(sound, filters=self._filters)) for sound in sounds]
-        features = self._run.run(["feature"], {"mel": np.concatenate(cut)})[0]
+        (features,) = self._trunk.run(np.concatenate(cut))
         starts = np.cumsum([0, *(len(c) for c in cut[:-1])])
         counts = np.array([[len(c)] for c in cut], dtype=np.float32)
         pooled = (np.add.reduceat(features, starts, axis=0) / counts).astype(np.float32)
-        return pooled, np.stack([self._events(sound) for sound in sounds])
+        mels = [event_mel(sound, filters=self._event_filters)[None] for sound in sounds]
+        return pooled, np.stack([_events(logits[0]) for (logits,) in self._hearing.run_each(mels)])
 
-    def _events(self, sound: npt.NDArray[np.float32]) -> Floats:
-        """Log-odds of the event classes, float32 [C]; frames pooled by sum p^2 / sum p."""
-        mel = event_mel(sound, filters=self._event_filters)
-        logits = self._hear.run(["logits"], {"mel": mel[None]})[0][0].astype(np.float64)
-        p = 1 / (1 + np.exp(-logits))
-        clip = np.clip((p * p).sum(axis=0) / p.sum(axis=0), 1e-7, 1 - 1e-7)
-        return np.asarray(np.log(clip), dtype=np.float32)
+
+def _events(logits: Floats) -> Floats:
+    """Pool frames by sum p^2 / sum p: logits float32 [frames, C] to log-odds float32 [C]."""
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    clip = np.clip((p * p).sum(axis=0) / p.sum(axis=0), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(clip), dtype=np.float32)

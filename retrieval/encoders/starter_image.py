@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.encoders.starter_colour import COLOURS, colour_shares
-from retrieval.encoders.starter_files import WeightFiles, dequantise, session
+from retrieval.encoders.starter_files import WeightFiles, dequantise
 from retrieval.encoders.starter_head import Head, consensus, times, unit
+from retrieval.encoders.starter_trunk import Trunk
 from retrieval.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
@@ -26,7 +27,9 @@ class ImageTower:
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
         settings = files.manifest["image"]
         self._side = int(settings["side_px"])
-        self._run = session(files.read("image.onnx"), threads=threads)
+        self._trunk = Trunk(
+            files.read("image.onnx"), given="image", wanted=("feature", "middle"), threads=threads
+        )
         tensors = files.tensors("image.safetensors")
         self._classes = dequantise(tensors, "classes")
         self._bias = tensors["bias"].astype(np.float32)
@@ -64,7 +67,7 @@ class ImageTower:
                     "`encoder.media` says",
                     code="picture_size",
                 )
-        feature, middle = self._run.run(["feature", "middle"], {"image": np.stack(pictures)})
+        feature, middle = self._trunk.run(np.stack(pictures))
         seen = np.concatenate([feature, colour_shares(pictures), middle], axis=1)
         return np.asarray(seen, dtype=np.float32)
 
