@@ -22,7 +22,7 @@ def command(
     prune: bool,
     on: str,
     as_json: bool,
-    recall: float,
+    recall: float | None,
     memory_bytes: int | None,
     batch_size: int,
     device: str,
