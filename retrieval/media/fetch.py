@@ -8,8 +8,6 @@ has come, so that the disk need not hold many. Each copy is gone as soon as it i
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from threading import Lock
 from retrieval.errors import BadMediaError, StorageError
 from retrieval.media import urls
 from retrieval.media.scan import Found
+from retrieval.media.scratch import Scratch, remove_stale
 from retrieval.media.shards import shard_of, text_of_json
 from retrieval.types import Loaded
 
@@ -63,7 +62,7 @@ class Fetcher:
     def __init__(self) -> None:
         self._guard = Lock()
         self._numbers = count()
-        self._folder = ""
+        self._scratch: Scratch | None = None
         self._pool: ThreadPoolExecutor | None = None
 
     def ahead(self, found: Found) -> Future[Fetched] | None:
@@ -83,9 +82,7 @@ class Fetcher:
             BadMediaError: it is gone, cannot be read, or is too large; the message names it.
             StorageError: the copy cannot be written.
         """
-        with self._guard:
-            self._folder = self._folder or tempfile.mkdtemp(prefix="crossfind-")
-        place = Path(self._folder, f"{next(self._numbers)}{urls.suffix_of(found.path)[:16]}")
+        place = self._folder() / f"{next(self._numbers)}{urls.suffix_of(found.path)[:16]}"
         try:
             return Fetched(found, _copy(found, place))
         except BadMediaError as error:
@@ -101,8 +98,22 @@ class Fetcher:
         """Delete what is left; files that are on their way are given up."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.close()
+
+    def _folder(self) -> Path:
+        """Make the folder of the copies when the first one comes, and end what others left."""
+        with self._guard:
+            if self._scratch is None:
+                try:
+                    remove_stale()
+                    self._scratch = Scratch()
+                except OSError as error:
+                    raise StorageError(
+                        f"no folder for copies can be made: {error}; free some space, or set TMPDIR",
+                        code="disk_full",
+                    ) from error
+            return self._scratch.path
 
 
 def _copy(found: Found, place: Path) -> Found:
