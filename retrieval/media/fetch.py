@@ -110,7 +110,7 @@ class Fetcher:
                     self._scratch = Scratch()
                 except OSError as error:
                     raise StorageError(
-                        f"no folder for copies can be made: {error}; free some space, or set TMPDIR",
+                        f"cannot make a folder for copies: {error}; free some space, or set TMPDIR",
                         code="disk_full",
                     ) from error
             return self._scratch.path
