@@ -47,10 +47,7 @@ class Classes:
 
     def names(self, table: Table) -> Vectors:
         """Encode the names of each class, the first counting double: unit float32 [C, 384]."""
-        flat = table.encode([w for words in self.words for w in words])
-        ends = np.cumsum([len(words) for words in self.words])
-        parts = np.split(flat, ends[:-1])
-        return unit(np.stack([part.sum(axis=0) + part[0] for part in parts]))
+        return unit(np.stack([part.sum(axis=0) + part[0] for part in self._encoded(table)]))
 
     def kinds(self, table: Table) -> Vectors:
         """Encode what each class is a kind of, the mean of two levels: float32 [C, 384]."""
@@ -84,16 +81,36 @@ class Classes:
         above = self.wordnet.meanings(_SHOP)
         return np.array([bool(self.wordnet.roots(offset) & above) for offset in self.offsets])
 
-    def label_space(self, table: Table, *, kind: float = 0.5, centre: float = 0.9) -> Vectors:
+    def label_space(
+        self, table: Table, *, kind: float = 0.8, near: float = 0.7, centre: float = 0.9
+    ) -> Vectors:
         """Make the vectors that ConSE mixes: names and kinds, most of their mean taken off.
+
+        The name that is most like the others of its class counts double. A kind counts
+        `kind` * (1 - cosine to the names / `near`), never less than 0: one that is near says
+        nothing new, and would make a shirt of each T-shirt.
 
         Args:
             table: the text table.
-            kind: weight of the kinds.
+            kind: weight of a kind that has nothing in common with the names.
+            near: cosine from which on a kind counts for nothing.
             centre: part of the mean that is taken off, so that no text is near every class.
 
         Returns:
             Unit float32 [C, 384].
         """
-        both = unit(self.names(table) + np.float32(kind) * self.kinds(table))
+        own, above = self._usual(table), self.kinds(table)
+        cosine = (own * unit(above)).sum(axis=1, keepdims=True)
+        both = unit(own + np.float32(kind) * np.maximum(0, 1 - cosine / np.float32(near)) * above)
         return unit(both - np.float32(centre) * both.mean(axis=0))
+
+    def _usual(self, table: Table) -> Vectors:
+        """Encode the names of each class, the most usual counting double: unit float32 [C, 384]."""
+        parts = self._encoded(table)
+        usual = [part[(part @ part.T).sum(axis=1).argmax()] for part in parts]
+        return unit(np.stack([p.sum(axis=0) + u for p, u in zip(parts, usual, strict=True)]))
+
+    def _encoded(self, table: Table) -> list[Vectors]:
+        """Encode the names of each class: float32 [names, 384] each."""
+        flat = table.encode([w for words in self.words for w in words])
+        return np.split(flat, np.cumsum([len(words) for words in self.words])[:-1])
