@@ -63,6 +63,9 @@ class CodedKind(TrainedKind):
     @abstractmethod
     def _new_codes(self) -> Core: ...
 
+    def _hasten(self, codes: Core) -> None:  # most kinds leave it to faiss
+        """Set how faiss compares codes, which changes no answer but by chance among equals."""
+
     def _rotated(self, codes: Core) -> Core:
         """Turn vectors at random before they are coded, so that each code gets its share.
 
@@ -76,6 +79,7 @@ class CodedKind(TrainedKind):
 
     def _new_core(self) -> Core:
         codes = self._new_codes()
+        self._hasten(codes)
         if self.is_mapped:
             return codes
         faiss = self.faiss
@@ -95,6 +99,7 @@ class CodedKind(TrainedKind):
             raise InputError(f"faiss read {self._codes_signature(its)}: not {self.factory()}")
         if not self.is_mapped and not its.ntotal == core.refine_index.ntotal == core.ntotal:
             raise InputError(f"faiss read {its.ntotal} codes for {core.ntotal} vectors")
+        self._hasten(its)
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
         return (type(codes).__name__,)

@@ -21,6 +21,12 @@ from index.types import Ids, SearchParameters, Vectors
 N_CODEWORDS = 16  # of 4 bits
 N_TRAIN = N_CODEWORDS * 256
 
+# Of faiss's ways to compare codes the quickest here (Zen 4, 20,000 x 256 and 50,000 x 512): all of
+# them with eight queries at a time, in two fours, take .72 of the time of its own choice, lists one
+# query after the other with candidates in a reservoir .85; a single query takes the same and .87.
+QUERIES_AT_A_TIME = 0x44  # IndexFastScan.qbs
+LIST_BY_LIST = 11  # IndexIVFFastScan.implem
+
 
 class FastScanKind(CodedKind):
     """Exhaustive 4-bit product quantisation with exact re-scoring: `RR{d},PQ{m}x4fs,RFlat`."""
@@ -57,6 +63,9 @@ class FastScanKind(CodedKind):
         inner_product = self.faiss.METRIC_INNER_PRODUCT
         codes = self.faiss.IndexPQFastScan(self.dim, self.number("m"), 4, inner_product)
         return self._rotated(codes)
+
+    def _hasten(self, codes: Core) -> None:
+        self.faiss.downcast_index(codes.index).qbs = QUERIES_AT_A_TIME
 
     def _codes_signature(self, codes: Core) -> tuple[object, ...]:
         within = self.faiss.downcast_index(codes.index)
@@ -129,6 +138,9 @@ class IvfFastScanKind(ListedKind, FastScanKind):
             faiss.IndexFlatIP(self.dim), self.dim, n_lists, m, 4, faiss.METRIC_INNER_PRODUCT
         )
         return self._rotated(codes)
+
+    def _hasten(self, codes: Core) -> None:
+        self._lists(codes).implem = LIST_BY_LIST
 
 
 class IvfRabitqKind(ListedKind):
