@@ -13,7 +13,7 @@ from index.types import Ids, Mask, Neighbors, Vectors
 
 MAX_QUERIES = 256
 MAX_SCORES = 1 << 22  # 16 MiB of float32 at a time, however many queries and vectors there are
-FIRST_ROWS = 2_048
+FIRST_ROWS, FIRST_SCORES = 2_048, 1 << 15  # of the first piece, whichever makes it larger
 WIDENED_BYTES = 1 << 25
 GATHER_BELOW = 4
 FEW_QUERIES = 32
@@ -96,7 +96,7 @@ def _pieces(blocks: list[Block], *, n_queries: int) -> Iterator[_Piece]:
 
     So the first raise the floor at little cost, and of each later one about k rows a query pass it.
     """
-    n_rows = FIRST_ROWS
+    n_rows = max(FIRST_ROWS, FIRST_SCORES // n_queries)
     for block in blocks:
         row_bytes = 4 * block.rows.shape[1]
         # float16 rows are widened into a copy, which must not become as large as the block
@@ -142,7 +142,7 @@ def _nominate(queries: Vectors, piece: _Piece, *, floor: Scores, k: int) -> Cand
         hits = scores >= np.maximum(floor, local)[:, None]
     if piece.wanted is not None:
         hits &= piece.wanted  # while the floor is -inf, unwanted rows reach it too
-    at_query, at_row = np.nonzero(hits)
+    at_query, at_row = np.divmod(np.flatnonzero(hits), n)  # sooner than nonzero of a table
     exact = pair_scores(queries, piece.rows, at_query=at_query, at_row=at_row)
     return Candidates(at_query, piece.ids[at_row], exact)
 
