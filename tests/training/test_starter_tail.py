@@ -94,7 +94,11 @@ def world():
     return pairs, looks, Prototypes(inputs, unit, unit, N_CLASSES), tensors
 
 
-def test_tuning_brings_drawings_nearer_to_their_words_and_moves_only_the_last_blocks(weights):
+def test_tuning_brings_drawings_nearer_to_their_words_and_moves_only_the_last_blocks(
+    weights, monkeypatch
+):
+    monkeypatch.setattr(tail, "_TELL_EVERY", 3)
+    told = []
     pairs, looks, classes, head = world()
     folded = efficientnet.fold(weights)
     classifier = (weights["_fc.weight"].numpy(), weights["_fc.bias"].numpy())
@@ -114,8 +118,11 @@ def test_tuning_brings_drawings_nearer_to_their_words_and_moves_only_the_last_bl
 
     made, better = tail.tune(
         pairs, seen=Seen(looks, looks, looks), classes=classes, head=head, folded=folded,
-        classifier=classifier, variant=2, plan=plan,
+        classifier=classifier, variant=2, plan=plan, tell=told.append,
     )  # fmt: skip
+    assert [line.split(":")[0] for line in told] == ["step 3 of 6", "step 6 of 6"]
+    first, last = (float(line.rsplit(" ", 1)[1]) for line in told)
+    assert last < first
     assert rightly(made, better, plan).min() > max(0.0, rightly(folded, head, plan).min() + 0.05)
     changed = {k.split("._")[0] for k in folded if not torch.equal(made[k], folded[k])}
     assert changed == {

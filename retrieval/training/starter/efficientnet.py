@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -263,16 +264,19 @@ def export(
             return (features if whole else early)(image, folded=folded, variant=variant)
 
     names = ["feature" if whole else "early", "middle"]
-    torch.onnx.export(
-        Trunk(),
-        (torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8),),
-        str(target),
-        input_names=["image"],
-        output_names=names,
-        dynamic_axes={name: {0: "n"} for name in ["image", *names]},
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # It warns of each shape that becomes a constant; all but the first are meant to.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Trunk(),
+            (torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8),),
+            str(target),
+            input_names=["image"],
+            output_names=names,
+            dynamic_axes={name: {0: "n"} for name in ["image", *names]},
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def classifier(weights_path: str | Path) -> tuple[Vectors, Vectors]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +115,7 @@ def tune_tail(
     photos: Sequence[Path],
     work: Path,
     plan: tail.TailPlan | None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Tune the last blocks and the joined head, unless that was done.
 
@@ -127,6 +128,7 @@ def tune_tail(
         photos: folders of photos whose classes are kept.
         work: keeps what the first blocks saw, and the result.
         plan: how; None leaves everything as it is.
+        tell: told how it goes.
 
     Returns:
         The result.
@@ -148,6 +150,7 @@ def tune_tail(
             classifier=efficientnet.classifier(weights),
             variant=_VARIANT,
             plan=plan,
+            tell=tell,
         )
         _export(folded, target=trunk, found=drawn.pictures)
         np.savez(stored, **better.tensors)  # type: ignore[arg-type]  # names are no options

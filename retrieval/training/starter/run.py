@@ -173,7 +173,7 @@ class _Steps:
     """Times stages and tells of them."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+        self.tell = tell
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -181,7 +181,7 @@ class _Steps:
         start_s = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - start_s, 1)
-        self._tell(f"{name}: {self.seconds[name]} s")
+        self.tell(f"{name}: {self.seconds[name]} s")
 
 
 def _table(sources: Sources, titles: list[str], *, work: Path, plan: Plan) -> tuple[Table, float]:
@@ -232,6 +232,7 @@ def _image(
             photos=sources.pictures.photos,
             work=work,
             plan=plan.tail,
+            tell=steps.tell,
         )
     image.write_image(
         tuned.head,

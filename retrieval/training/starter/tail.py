@@ -7,7 +7,7 @@ drawings and on photos, whose labels are not used (learning without forgetting, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.int64]
 _MICRO = 128  # pictures that pass the network at once
+_TELL_EVERY = 20
 _FROZEN = "_depthwise_conv.weight"
 _INITIAL_SCALE = 20.0
 
@@ -84,6 +85,7 @@ def tune(
     classifier: tuple[Vectors, Vectors],
     variant: int,
     plan: TailPlan,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Folded, TrainedHead]:
     """Tune the blocks after `efficientnet.early` and a trained head together.
 
@@ -96,6 +98,7 @@ def tune(
         classifier: its weight float32 [1000, 1280] and bias float32 [1000].
         variant: of the network.
         plan: how.
+        tell: told the step and the loss now and then.
 
     Returns:
         The network and the head, averaged over the steps.
@@ -104,8 +107,10 @@ def tune(
 
     torch.manual_seed(plan.head.seed)
     tuner = _Tuner(pairs, seen, classes, _Network(folded, head, variant, plan), classifier, plan)
-    for _ in range(plan.n_steps):
-        tuner.step()
+    for step in range(plan.n_steps):
+        loss = tuner.step()
+        if (step + 1) % _TELL_EVERY == 0:
+            tell(f"step {step + 1} of {plan.n_steps}: loss {loss:.2f}")
     return tuner.network.result(folded, head)
 
 
@@ -259,8 +264,8 @@ class _Tuner:
         with torch.no_grad():
             return self._log_odds(self.network.features(photos.late))
 
-    def step(self) -> None:
-        """Draw pictures, and move the weights against the gradient of the losses."""
+    def step(self) -> float:
+        """Draw pictures, move the weights against the gradient of the losses, and give those."""
         import torch
 
         pairs, plan, rng = self._pairs, self._plan, self._rng
@@ -280,6 +285,7 @@ class _Tuner:
         self._optimiser.step()
         self._schedule.step()
         self.network.average()
+        return float(loss.detach())
 
     def _shown(
         self, at: Rows, photos: Rows
