@@ -95,7 +95,7 @@ def main() -> None:
         if debug:
             raise
         what = f"{type(error).__name__}: {error}"
-        _tell(f"internal error: {what}; run again with --debug [internal_error]")
+        _tell(f"internal error: {what}; run again as 'crossfind --debug ...' [internal_error]")
         sys.exit(1)
 
 

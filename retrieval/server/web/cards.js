@@ -35,7 +35,7 @@ function face(hit, words) {
     return h("div", { class: "face" }, shown, play);
   }
   if (hit.modality === "audio") return h("div", { class: "face sound" }, h("span", { class: "wave" }, "♪"), player(hit, false));
-  return h("div", { class: "face text" }, h("p", {}, marked(hit.text ?? hit.caption ?? "", words)));
+  return h("div", { class: "face text" }, h("p", { dir: "auto" }, marked(hit.text ?? hit.caption ?? "", words)));
 }
 
 export function player(hit, playNow) {

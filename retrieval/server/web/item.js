@@ -34,7 +34,7 @@ const button = (text, onclick, kind) => h("button", { type: "button", class: kin
 
 function stage(hit) {
   if (hit.modality === "image") return h("img", { src: hit.media, alt: hit.caption ?? hit.name });
-  if (hit.modality === "text") return h("blockquote", {}, hit.text ?? "");
+  if (hit.modality === "text") return h("blockquote", { dir: "auto" }, hit.text ?? "");
   return player(hit, false);
 }
 

@@ -135,7 +135,7 @@ export class StoreMap {
     if (this.tip.dataset.id === String(dot.id)) return;
     this.tip.dataset.id = dot.id;
     const hit = asHit(dot);
-    this.tip.replaceChildren(hit.thumbnail ? h("img", { src: hit.thumbnail, alt: "" }) : "", h("span", {}, dot.name), dot.text ? h("q", {}, dot.text.slice(0, 120)) : "");
+    this.tip.replaceChildren(hit.thumbnail ? h("img", { src: hit.thumbnail, alt: "" }) : "", h("span", {}, dot.name), dot.text ? h("q", { dir: "auto" }, dot.text.slice(0, 120)) : "");
   }
 
   #choose(dots) {
