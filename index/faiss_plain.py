@@ -222,7 +222,7 @@ class IvfKind(TrainedKind):
     def nearest(
         self, queries: Vectors, *, k: int, selector: object, parameters: SearchParameters
     ) -> tuple[Scores, Ids]:
-        n_probes = min(parameters.n_probes or self.number("n_probes"), self.core.nlist)
+        n_probes = min(parameters.n_probes or self.number("n_probes"), self.number("n_lists"))
 
         def reading() -> object:
             return self.faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
@@ -237,7 +237,7 @@ class IvfKind(TrainedKind):
     ) -> tuple[Scores, Ids]:
         """Rank the lists once, to prove those that are read and to read them."""
         pointer, n = self.faiss.swig_ptr, len(queries)
-        near, probed = self._part("quantizer").search(queries, n_probes)
+        near, probed = self._ask(self._part("quantizer"), queries, k=n_probes, asked=None)
         lists.prove(probed)
         scores, positions = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
         given = (pointer(queries), k, pointer(probed), pointer(near))

@@ -59,7 +59,7 @@ class MappedLists:
         first = next(filled, None)  # lists lie in the order of their numbers, behind all else
         end = len(self._bytes) if first is None else self._at(lists.get_codes(first))
         self._blocks.check((0, end))
-        if list_sizes_crc(core) != sizes_crc:
+        if self._sizes_crc(core, end=end) != sizes_crc:
             raise damaged(self._file.path, "the lengths of its lists differ from what was written")
         self._core, self._proven = core, np.zeros(core.nlist, np.bool_)
         self._codes_at = np.zeros(core.nlist, np.int64)
@@ -81,10 +81,9 @@ class MappedLists:
         self.prove(numbers)
         n_bytes = self._core.code_size
         starts = self._codes_at[numbers] + (ways & 0xFFFFFFFF) * n_bytes
-        found = np.empty((len(positions), n_bytes), np.uint8)
-        for row, start in zip(found, starts.tolist(), strict=True):
-            row[:] = self._bytes[start : start + n_bytes]
-        return found
+        body = self._file.body
+        found = b"".join([body[start : start + n_bytes] for start in starts.tolist()])
+        return np.frombuffer(found, np.uint8).reshape(len(positions), n_bytes)
 
     def prove(self, numbers: Ids) -> None:
         """Prove lists; int64 of any shape, -1 for none.
@@ -115,6 +114,15 @@ class MappedLists:
     def prove_all(self) -> None:
         """Prove every list."""
         self.prove(np.arange(len(self._proven)))
+
+    def _sizes_crc(self, core: Core, *, end: int) -> int:
+        """Sum up the lengths of the lists, from where faiss has read them: before the first one.
+
+        It is asked for each of them, 2 us apiece, only where most lists are empty.
+        """
+        body, start = self._file.body, end - 8 * core.nlist
+        are_there = start >= 12 and bytes(body[start - 12 : start - 8]) == b"full"
+        return zlib.crc32(body[start:end]) if are_there else list_sizes_crc(core)
 
     def _at(self, pointer: object) -> int:
         first = import_faiss().rev_swig_ptr(pointer, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from index import FaissIndex, load_index, save_index
 from index.build import Source, build_index
-from index.errors import InputError
+from index.errors import DamagedError, InputError
 from index.lists_on_disk import grow_on_disk
 from index.row_blocks import ArrayBlock
 from index.types import Plan
@@ -55,3 +55,17 @@ def test_lists_with_vectors_stay_where_they_are(unit_vectors, tmp_path):
         pytest.raises(InputError, match="400 vectors stand in memory"),
     ):
         grow_on_disk(core, tmp_path / "lists")
+
+
+@pytest.mark.parametrize("n_lists", [16, 1_000])
+def test_lengths_other_than_those_written_are_damage(unit_vectors, tmp_path, monkeypatch, n_lists):
+    """Read from the file at once where most lists hold something, asked for where few do."""
+    ix = FaissIndex(DIM, kind="ivf", n_lists=n_lists)
+    ix.train(unit_vectors(1_000, DIM, seed=1))
+    ix.add(unit_vectors(200, DIM, seed=1), ids=np.arange(200))
+    good = save_index(ix, tmp_path / "good", tmp=tmp_path, fingerprint="f")
+    assert len(load_index(tmp_path / "good", sha256=good, map_from_bytes=0)) == 200
+    monkeypatch.setattr("index.derived.list_sizes_crc", lambda _: 1)
+    bad = save_index(ix, tmp_path / "bad", tmp=tmp_path, fingerprint="f")
+    with pytest.raises(DamagedError, match="lengths of its lists"):
+        load_index(tmp_path / "bad", sha256=bad, map_from_bytes=0)
