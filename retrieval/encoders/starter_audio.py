@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from retrieval.encoders.starter_files import Tensors, WeightFiles, dequantise
 from retrieval.encoders.starter_head import Floats, Head, consensus, times, unit
-from retrieval.encoders.starter_trunk import Trunk
+from retrieval.encoders.starter_trunk import Threads, Trunk
 
 SAMPLE_RATE_HZ = 44_100
 _FRAME, _HOP, _N_MELS = 2048, 1024, 96
@@ -197,11 +197,12 @@ class AudioTower:
     """
 
     def __init__(self, files: WeightFiles, *, threads: int) -> None:
+        self._threads = Threads(threads)
         self._trunk = Trunk(
-            files.read("audio.onnx"), given="mel", wanted=("feature",), threads=threads
+            files.read("audio.onnx"), given="mel", wanted=("feature",), threads=self._threads
         )
         self._hearing = Trunk(
-            files.read("events.onnx"), given="mel", wanted=("logits",), threads=threads
+            files.read("events.onnx"), given="mel", wanted=("logits",), threads=self._threads
         )
         self._filters, self._event_filters = mel_filters(), event_filters()
         self.mix = AudioMix(files.tensors("audio.safetensors"), settings=files.manifest["audio"])
@@ -237,13 +238,17 @@ class AudioTower:
             The trunk's features float32 [N, F], averaged over blocks, and the event network's log
             probabilities of the classes float32 [N, C].
         """
-        cut = [blocks(log_mel(sound, filters=self._filters)) for sound in sounds]
+        cut, mels = zip(*self._threads.map(self._spectra, sounds), strict=True)
         (features,) = self._trunk.run(np.concatenate(cut))
         starts = np.cumsum([0, *(len(c) for c in cut[:-1])])
         counts = np.array([[len(c)] for c in cut], dtype=np.float32)
         pooled = (np.add.reduceat(features, starts, axis=0) / counts).astype(np.float32)
-        mels = [event_mel(sound, filters=self._event_filters)[None] for sound in sounds]
         return pooled, np.stack([_events(logits[0]) for (logits,) in self._hearing.run_each(mels)])
+
+    def _spectra(self, sound: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Make the inputs of both networks: float32 [B, 100, 96] and [1, frames, 64]."""
+        cut = blocks(log_mel(sound, filters=self._filters))
+        return cut, event_mel(sound, filters=self._event_filters)[None]
 
 
 def _events(logits: Floats) -> Floats:

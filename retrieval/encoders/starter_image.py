@@ -10,7 +10,7 @@ import numpy.typing as npt
 from retrieval.encoders.starter_colour import COLOURS, colour_shares
 from retrieval.encoders.starter_files import WeightFiles, dequantise
 from retrieval.encoders.starter_head import Head, consensus, times, unit
-from retrieval.encoders.starter_trunk import Trunk
+from retrieval.encoders.starter_trunk import Threads, Trunk
 from retrieval.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,7 +28,10 @@ class ImageTower:
         settings = files.manifest["image"]
         self._side = int(settings["side_px"])
         self._trunk = Trunk(
-            files.read("image.onnx"), given="image", wanted=("feature", "middle"), threads=threads
+            files.read("image.onnx"),
+            given="image",
+            wanted=("feature", "middle"),
+            threads=Threads(threads),
         )
         tensors = files.tensors("image.safetensors")
         self._classes = dequantise(tensors, "classes")

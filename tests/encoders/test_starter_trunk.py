@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.encoders import starter_trunk
-from retrieval.encoders.starter_trunk import Trunk
+from retrieval.encoders.starter_trunk import Threads, Trunk
 
 
 class Doubling:
@@ -33,7 +33,7 @@ def log(monkeypatch):
 
 
 def _trunk(threads: int) -> Trunk:
-    return Trunk(b"", given="x", wanted=("twice", "rows"), threads=threads)
+    return Trunk(b"", given="x", wanted=("twice", "rows"), threads=Threads(threads))
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_shares_run_at_the_same_time(monkeypatch):
             return list(given.values())
 
     monkeypatch.setattr(starter_trunk, "session", lambda *_, **__: Meeting())
-    whole = Trunk(b"", given="x", wanted=("y",), threads=2).run(np.arange(4))
+    whole = Trunk(b"", given="x", wanted=("y",), threads=Threads(2)).run(np.arange(4))
     assert whole[0].tolist() == [0, 1, 2, 3]
