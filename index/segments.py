@@ -359,4 +359,4 @@ def _chunks(view: memoryview) -> Iterator[memoryview]:
 
 
 def _damaged(path: Path, why: str) -> DamagedError:
-    return DamagedError(f"segment {path} is damaged: {why}; run `crossfind verify` to repair it")
+    return DamagedError(f"segment {path} is damaged: {why}; run `crossfind index verify --repair`")

@@ -6,7 +6,7 @@ import click
 
 from retrieval.build_measure import Measured
 from retrieval.cli.options import json_option, store_option
-from retrieval.cli.output import escape, print_json, print_table, say
+from retrieval.cli.output import escape, print_json, print_table
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 from retrieval.status import SpaceStatus
@@ -24,9 +24,6 @@ def command(store: str | None, as_json: bool) -> None:
     """
     with Engine.open(settings=load_settings({"store": store})) as engine:
         status = engine.status()
-        warnings = engine.warnings
-    for warning in warnings:
-        say(f"warning: {escape(warning)}")
     if as_json:
         print_json(status)
         return

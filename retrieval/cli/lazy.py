@@ -41,6 +41,10 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(self._table[cmd_name][0]).command
         assert isinstance(command, click.Command)
+        if "retrieval.engine" in sys.modules:
+            from retrieval.cli.output import say_warnings
+
+            say_warnings()
         return command
 
     def resolve_command(

@@ -71,6 +71,23 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def say_warnings() -> None:
+    """Print what the library warns of, each as one line, from now on.
+
+    Called where the library has been imported: a command that asks a server has no use for it.
+    """
+    import logging
+
+    class Sayer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(f"warning: {escape(record.getMessage())}")
+
+    for name in ("retrieval", "index"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(Sayer(logging.WARNING))
+
+
 def print_json(value: object) -> None:
     """Print one JSON object; dataclasses become objects."""
     click.echo(json.dumps(value, default=_plain, indent=2))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from retrieval.cli.options import hits_options, query_options
-from retrieval.cli.output import escape, print_hits, print_json, say
+from retrieval.cli.output import escape, print_hits, print_json, say, say_warnings
 from retrieval.cli.warm import ask_server, hits_of
 from retrieval.config import Settings, load_settings
 from retrieval.query.grammar import make_query, read_typed, refined
@@ -103,5 +103,6 @@ def _find(
         return hits_of(answer), answer["warnings"]
     from retrieval.engine import Engine
 
+    say_warnings()  # of what is found damaged, as it is found
     with Engine.open(settings=settings) as engine:
-        return engine.search(value, **options), engine.warnings
+        return engine.search(value, **options), ()

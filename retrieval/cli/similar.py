@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from retrieval.cli.options import hits_options
-from retrieval.cli.output import escape, print_hits, say
+from retrieval.cli.output import escape, print_hits, say, say_warnings
 from retrieval.cli.warm import ask_server, hits_of
 from retrieval.config import Settings, load_settings
 from retrieval.query.grammar import read_target, refined
@@ -70,8 +70,9 @@ def _find(
         return hits_of(answer), answer["warnings"]
     from retrieval.engine import Engine
 
+    say_warnings()  # of what is found damaged, as it is found
     with Engine.open(settings=settings) as engine:
         item = engine.item(target)
         value = Path(str(target)) if item is None else item.id
         query = refined(value, more=body["more_like"], less=body["less_like"])
-        return engine.search(query, **asked), engine.warnings
+        return engine.search(query, **asked), ()

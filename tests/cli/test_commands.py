@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli import crossfind, environment
 from PIL import Image
 
+from retrieval.cli.main import cli
 from retrieval.engine import Engine
 
 
@@ -90,6 +94,18 @@ def test_status_and_errors(home: Path) -> None:
     (line,) = crossfind("index", "errors", cwd=home).out.splitlines()
     assert line.split()[:2] == ["not_an_image", "media/broken.jpg"]
     assert line.count("broken.jpg") == 1
+
+
+def test_damage_is_told_once_in_a_line(home: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(home / ".crossfind", tmp_path / "store")
+    (segment,) = (store / "segments").iterdir()
+    segment.write_bytes(b"")
+    for command in (["search", "red"], ["index", "status"], ["similar", "#1"]):
+        done = crossfind(*command, "--json", "--store", store, cwd=tmp_path)
+        told = [line for line in done.err.splitlines() if segment.name in line]
+        assert len(told) == 1, done.err
+        assert told[0].startswith("warning: segment ")
+        assert json.loads(done.out or "{}") is not None
 
 
 def test_verify_and_rebuild(home: Path) -> None:
@@ -179,6 +195,21 @@ def test_every_command_has_help_and_an_example(home: Path) -> None:
                     walk(*command, line.split()[0])
 
     walk()
+
+
+def test_every_command_that_a_message_names_exists() -> None:
+    named = re.compile(r"(?:[`']|run: |see: |with: )crossfind ([a-z]+)(?: ([a-z]+))?")
+    root = Path(__file__).parents[2]
+    sources = [p for d in ("index", "retrieval", "docs") for p in (root / d).rglob("*.[pmjh]*")]
+    texts = {p: p.read_text() for p in sources if p.suffix in {".py", ".md", ".js", ".html"}}
+    found = [(path, found) for path, text in texts.items() for found in named.findall(text)]
+    assert len(found) > 50
+    context = click.Context(cli)
+    for path, (first, second) in found:
+        command = cli.get_command(context, first)
+        assert command is not None, (path, first)
+        if isinstance(command, click.Group) and second:
+            assert second in command.list_commands(context), (path, first, second)
 
 
 def test_help_is_quick_and_imports_nothing_heavy(home: Path) -> None:
