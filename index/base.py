@@ -148,10 +148,13 @@ class Index(ABC):
             k_there = min(k, n_wanted)
             if k_there == 0 or not len(queries):
                 return _no_neighbors(len(queries), k)
-            found = self._search_among(
-                queries, k=k_there, wanted=wanted, parameters=parameters,
-                expression="" if wanted is None or allowed is None else allowed.expression,
-            )  # fmt: skip
+            if wanted is None or allowed is None:
+                found = self._search(queries, k=k_there, wanted=None, parameters=parameters)
+            else:
+                found = self._search_among(
+                    queries, k=k_there, wanted=wanted, parameters=parameters,
+                    expression=allowed.expression,
+                )  # fmt: skip
         return _widened(found, k=k)
 
     def fork(self) -> Self:

@@ -334,6 +334,8 @@ class FaissIndex(Index):
             queries, k=n_asked, selector=selector, parameters=parameters
         )
         near = drop_dead(positions, scores, self._table.live) if some_dead else (positions, scores)
+        if n_asked == k:
+            return n_asked, near[0], scores
         n_near = _n_contenders(near[1], k=k, error=slack(self.dim) + 2 * back.error)
         return n_asked, near[0][:, :n_near], scores
 

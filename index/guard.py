@@ -36,30 +36,6 @@ class Guard:
         """Add or remove; waits until nobody searches."""
         return self._changer
 
-    def begin_use(self) -> None:
-        with self._lock:
-            if self._changing or self._n_waiting:
-                self._turn.wait_for(lambda: not self._changing and not self._n_waiting)
-            self._n_users += 1
-
-    def end_use(self) -> None:
-        with self._lock:
-            self._n_users -= 1
-            if self._n_waiting:
-                self._turn.notify_all()
-
-    def begin_change(self) -> None:
-        with self._turn:
-            self._n_waiting += 1
-            self._turn.wait_for(lambda: not self._changing and not self._n_users)
-            self._n_waiting -= 1
-            self._changing = True
-
-    def end_change(self) -> None:
-        with self._turn:
-            self._changing = False
-            self._turn.notify_all()
-
 
 class _User:
     """What `with` enters; without state of its own, so that one serves every thread."""
@@ -68,10 +44,18 @@ class _User:
         self._guard = guard
 
     def __enter__(self) -> None:
-        self._guard.begin_use()
+        guard = self._guard
+        with guard._lock:
+            if guard._changing or guard._n_waiting:
+                guard._turn.wait_for(lambda: not guard._changing and not guard._n_waiting)
+            guard._n_users += 1
 
     def __exit__(self, *_: object) -> None:
-        self._guard.end_use()
+        guard = self._guard
+        with guard._lock:
+            guard._n_users -= 1
+            if guard._n_waiting:
+                guard._turn.notify_all()
 
 
 class _Changer:
@@ -79,7 +63,15 @@ class _Changer:
         self._guard = guard
 
     def __enter__(self) -> None:
-        self._guard.begin_change()
+        guard = self._guard
+        with guard._turn:
+            guard._n_waiting += 1
+            guard._turn.wait_for(lambda: not guard._changing and not guard._n_users)
+            guard._n_waiting -= 1
+            guard._changing = True
 
     def __exit__(self, *_: object) -> None:
-        self._guard.end_change()
+        guard = self._guard
+        with guard._turn:
+            guard._changing = False
+            guard._turn.notify_all()
