@@ -13,10 +13,13 @@ Row = dict[str, Scalar | list[str] | dict[str, Scalar] | None]
 SAME = 0.999
 """The least cosine of two files of the same thing: turned by EXIF, saved again with little loss."""
 
+MAX_TEXT = 4000
+"""Characters of a text that are told of a hit."""
+
 
 def hit_to_json(hit: Hit) -> Row:
-    """Write a hit as plain values; `copies` is there only where copies are, and
-    `cosine`, `z`, `confidence` only where the store is large enough to know them.
+    """Write a hit as plain values; `text`, `columns` and `copies` are there only where a hit has
+    them, and `cosine`, `z`, `confidence` only where the store is large enough to know them.
 
     Example:
         >>> hit_to_json(Hit(rank=1, id=7, path="/a.jpg", modality="image", score=0.5))["id"]
@@ -32,6 +35,8 @@ def hit_to_json(hit: Hit) -> Row:
         "end_s": hit.end_s,
         "by": hit.by,
     }
+    if hit.text:
+        row["text"] = hit.text[:MAX_TEXT]
     if hit.confidence is not None:
         row |= {"cosine": hit.cosine, "z": hit.z, "confidence": hit.confidence}
     if hit.columns:

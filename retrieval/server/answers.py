@@ -12,7 +12,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from retrieval.errors import CrossfindError
-from retrieval.query.results import hit_to_json
+from retrieval.query.results import MAX_TEXT, hit_to_json
 from retrieval.types import Hit, Item
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "without_paths",
 ]
 
-_MAX_TEXT = 4000
 _PATH = re.compile(r"(?:(?<=^)|(?<=[\s'\"(=]))~?/[^\s:;,'\"]+(?:/[^\s:;,'\"]*)*")
 _RETRY_SECONDS = "1"
 
@@ -70,11 +69,10 @@ def item_answer(item: Item) -> dict[str, object]:
 
 def hit_answer(hit: Hit, *, item: Item | None) -> dict[str, object]:
     """Write a hit; with more of its item where that is given."""
-    text = hit.text[:_MAX_TEXT] if hit.text else None
     return {
+        "text": None,
         **hit_to_json(hit),
         "name": _name(hit.path),
-        "text": text,
         **(_details(item) if item is not None else {}),
         **_places(hit.id, hit.modality),
     }
@@ -119,7 +117,7 @@ def _details(item: Item) -> dict[str, object]:
         "width_px": item.width_px,
         "height_px": item.height_px,
         "duration_s": item.duration_s,
-        "caption": item.caption[:_MAX_TEXT] if item.caption else item.caption,
+        "caption": item.caption[:MAX_TEXT] if item.caption else item.caption,
     }
 
 

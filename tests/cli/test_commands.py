@@ -55,7 +55,10 @@ def test_search_json_equals_python(home: Path) -> None:
             value = {"red": "red", "#1": 1}.get(query, home / "media" / "blue.png")
             hits = engine.search(value, k=4)
         names = ("rank", "id", "path", "modality", "score", "start_s", "end_s", "by")
-        assert found["hits"] == [{n: getattr(h, n) for n in names} for h in hits]
+        told = [{n: getattr(h, n) for n in names} for h in hits]
+        texts = [{"text": h.text} if h.modality == "text" else {} for h in hits]
+        assert found["hits"] == [one | text for one, text in zip(told, texts, strict=True)]
+        assert {"text": "a red day"} in texts
 
 
 def test_search_prints_one_object_a_line_or_paths_only(home: Path) -> None:
