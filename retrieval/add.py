@@ -252,7 +252,8 @@ class _Run:
         except StoppedError as error:
             self.commit()
             raise StoppedError(
-                f"stopped; {self._n_committed} files are kept; run the same command again to go on"
+                f"stopped; {self._n_committed} more files are kept; "
+                "run the same command again to go on"
             ) from error
 
     def finish(self, vanished: Iterator[str]) -> None:

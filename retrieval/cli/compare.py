@@ -45,6 +45,7 @@ def command(
     )
     if html is not None:
         write_comparison(html, comparison=comparison)
+        say(f"drawn: {escape(str(html))}")
     print_json(comparison) if as_json else _print(comparison)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from retrieval.cli.options import json_option, store_option
-from retrieval.cli.output import plural, print_json, say
+from retrieval.cli.output import escape, plural, print_json, say
 from retrieval.config import load_settings
 from retrieval.engine import Engine
 
@@ -27,4 +27,5 @@ def command(archive: str, store: str | None, as_json: bool) -> None:
     if as_json:
         print_json(report)
     size = f"{plural(report.n_segments, 'segment')}, {report.n_bytes / 1e6:.1f} MB"
-    say(f"saved generation {report.generation}: {size}, read back and compared")
+    what = f"generation {report.generation}: {size}, read back and compared"
+    say(f"saved in {escape(archive)}: {what}")

@@ -18,7 +18,8 @@ from retrieval.query.grammar import read_target, read_typed
 @click.command()
 @click.argument("query")
 @click.argument("hit", metavar="PATH|#ID")
-@click.option("-n", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many.")
+@click.option("-n", "-k", "n", type=click.IntRange(1, 1000), default=5, show_default=True,
+              help="How many.")  # fmt: skip
 @store_option
 @json_option
 def command(query: str, hit: str, n: int, store: str | None, as_json: bool) -> None:

@@ -22,6 +22,9 @@ from retrieval.types import MODALITIES, Modality
 def command(n: int, modality: Modality | None, store: str | None, as_json: bool) -> None:
     """Find the items that are least like all others of their modality, the strangest first.
 
+    The first figure says how many spreads below the mean of its modality an item's likeness is, the
+    second the likeness: the mean cosine to its nearest neighbours.
+
     \b
     crossfind outliers -n 10
     """

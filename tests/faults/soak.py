@@ -245,7 +245,7 @@ def stops(folder: Path, *, n_stops: int, seed: int) -> Iterator[tuple[float, flo
         for n in range(6000):
             (here / "media" / f"{n}.txt").write_text(f"red word{n}")
         once_s, code, said = stopped(here, times=1, after_s=rng.uniform(0, 1))
-        kept = re.search(r"(\d+) files are kept", said)
+        kept = re.search(r"(\d+) more files are kept", said)
         with Engine.open(here / "store") as engine:
             n_items = sum(engine.status().n_items.values())
         wrong = [] if code == 130 and kept else [f"exit {code}: {said[-200:]}"]
