@@ -127,30 +127,18 @@ def train_heads(
     """
     start_s, watchers, world = time.monotonic(), watchers or Watchers(), world or World()
 
-    def lessons_of(rows: Ids) -> Lessons:
-        return prepare_lessons(
-            pairs, student=encoder, space=ground.space, features=ground.features, rows=rows,
-            sides=list(ground.heads), options=job.options, cache=job.cache, teacher=teacher,
-        )  # fmt: skip
-
     with world.first_alone():
         ground = _prepare(pairs, encoder=encoder, loader=loader, job=job, watchers=watchers)
+        lessons_of = _asked(pairs, ground=ground, encoder=encoder, job=job, teacher=teacher)
         lessons = lessons_of(ground.split.train)
-    tensors, shares, training = _fit(
-        ground, lessons=lessons, job=job, watchers=watchers, world=world
-    )
+    run = _Run(ground, job, watchers, world)
+    tensors, shares, training = _fit(run, lessons=lessons)
     judged = partial(ground.recalls, rows=ground.split.test, tensors=tensors)
     before, after = judged(heads={}), judged()
     adoption = judge_adoption(before, after=after, force=job.force, seed=job.recipe.seed)
     prefixes = ground.by_prefix(job.options.dims, tensors=tensors)
-    refitted = adoption.adopted and job.refit
-    if refitted:
-        with world.first_alone():
-            lessons = lessons_of(ground.split.all_rows())
-        tensors = _refit(
-            ground, shares=shares, n_epochs=training.best_epoch + 1,
-            lessons=lessons, job=job, watchers=watchers, world=world,
-        )  # fmt: skip
+    if refitted := adoption.adopted and job.refit:
+        tensors = _refit(run, lessons_of, shares=shares, n_epochs=training.best_epoch + 1)
     if adoption.adopted and world.rank == 0:
         place, told = ground.space.fingerprint, figures(adoption, after=after)
         save_model_file(job.out, model=ModelFile(encoder.name, place, ground.heads, tensors, told))
@@ -233,80 +221,102 @@ def _prepare(
     return _Ground(space, features, split, types, heads)
 
 
+def _asked(
+    pairs: Sequence[Pair],
+    *,
+    ground: _Ground,
+    encoder: Encoder,
+    job: HeadsJob,
+    teacher: Teacher | None,
+) -> Callable[[Ids], Lessons]:
+    """Say what teaches some rows besides the pairs."""
+    return lambda rows: prepare_lessons(
+        pairs, student=encoder, space=ground.space, features=ground.features, rows=rows,
+        sides=list(ground.heads), options=job.options, cache=job.cache, teacher=teacher,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every training of one job shares."""
+
+    ground: _Ground
+    job: HeadsJob
+    watchers: Watchers
+    world: World
+
+    def trainer(
+        self,
+        rows: Ids,
+        *,
+        recipe: Recipe,
+        lessons: Lessons,
+        validate: Callable[[HeadsModel], float] | None = None,
+    ) -> Trainer[HeadsModel]:
+        """Set up a training of new heads on some rows."""
+        ground, options = self.ground, self.job.options
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        objective = training_objective(
+            ground.features, rows=rows, types=ground.types, options=options,
+            guides=lessons.guides, classes=lessons.classes,
+        ).to(device)  # fmt: skip
+
+        def mine(candidate: HeadsModel) -> torch.Tensor:
+            return hard_negatives(candidate, objective=objective, n_hard=options.n_hard)
+
+        return Trainer(
+            _new_model(ground, options=options, seed=recipe.seed).to(device),
+            objective=objective,
+            recipe=recipe,
+            validate=validate,
+            mine=mine if options.n_hard else None,
+            world=self.world,
+            device=device,
+            data_fingerprint=f"{ground.features.fingerprint[:12]} {objective.fingerprint[:12]}",
+            options={f.name: str(getattr(options, f.name)) for f in fields(options)},
+        )
+
+
 def _fit(
-    ground: _Ground, *, lessons: Lessons, job: HeadsJob, watchers: Watchers, world: World
+    run: _Run, *, lessons: Lessons
 ) -> tuple[dict[str, Vectors], dict[Modality, float], TrainReport]:
     """Train the heads on the training rows; validation rows choose weights and shares."""
-    split = ground.split
+    ground, job = run.ground, run.job
+    rows = ground.split.validation
 
     def validate(candidate: HeadsModel) -> float:
-        return mean_recall(ground.recalls(rows=split.validation, tensors=candidate.head_tensors()))
+        return mean_recall(ground.recalls(rows=rows, tensors=candidate.head_tensors()))
 
-    trainer = _trainer(
-        ground, rows=split.train, recipe=job.recipe, options=job.options, lessons=lessons,
-        world=world, validate=validate,
-    )  # fmt: skip
+    trainer = run.trainer(ground.split.train, recipe=job.recipe, lessons=lessons, validate=validate)
     report = trainer.train(
-        checkpoint=job.checkpoint, log=job.log, on_step=watchers.on_step, stop=watchers.stop
+        checkpoint=job.checkpoint,
+        log=job.log,
+        on_step=run.watchers.on_step,
+        stop=run.watchers.stop,
     )
     tensors, shares = choose_shares(
-        ground.features, rows=split.validation, types=ground.types, heads=ground.heads,
+        ground.features, rows=rows, types=ground.types, heads=ground.heads,
         tensors=trainer.model.head_tensors(),
     )  # fmt: skip
     return tensors, shares, report
 
 
 def _refit(
-    ground: _Ground,
+    run: _Run,
+    lessons_of: Callable[[Ids], Lessons],
     *,
     shares: Mapping[Modality, float],
     n_epochs: int,
-    lessons: Lessons,
-    job: HeadsJob,
-    watchers: Watchers,
-    world: World,
 ) -> dict[str, Vectors]:
     """Train once more, on all rows, for the epochs and with the shares that were best."""
-    trainer = _trainer(
-        ground, rows=ground.split.all_rows(), recipe=replace(job.recipe, n_epochs=n_epochs),
-        options=job.options, lessons=lessons, world=world,
-    )  # fmt: skip
-    trainer.train(on_step=watchers.on_step, stop=watchers.stop)
+    rows = run.ground.split.all_rows()
+    with run.world.first_alone():
+        lessons = lessons_of(rows)
+    recipe = replace(run.job.recipe, n_epochs=n_epochs)
+    trainer = run.trainer(rows, recipe=recipe, lessons=lessons)
+    trainer.train(on_step=run.watchers.on_step, stop=run.watchers.stop)
     kept = {f"{side}.share": np.array([share], np.float32) for side, share in shares.items()}
     return trainer.model.head_tensors() | kept
-
-
-def _trainer(
-    ground: _Ground,
-    *,
-    rows: Ids,
-    recipe: Recipe,
-    options: HeadOptions,
-    lessons: Lessons,
-    world: World,
-    validate: Callable[[HeadsModel], float] | None = None,
-) -> Trainer[HeadsModel]:
-    """Set up a training of new heads on some rows."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    objective = training_objective(
-        ground.features, rows=rows, types=ground.types, options=options,
-        guides=lessons.guides, classes=lessons.classes,
-    ).to(device)  # fmt: skip
-
-    def mine(candidate: HeadsModel) -> torch.Tensor:
-        return hard_negatives(candidate, objective=objective, n_hard=options.n_hard)
-
-    return Trainer(
-        _new_model(ground, options=options, seed=recipe.seed).to(device),
-        objective=objective,
-        recipe=recipe,
-        validate=validate,
-        mine=mine if options.n_hard else None,
-        world=world,
-        device=device,
-        data_fingerprint=f"{ground.features.fingerprint[:12]} {objective.fingerprint[:12]}",
-        options={f.name: str(getattr(options, f.name)) for f in fields(options)},
-    )
 
 
 def _new_model(ground: _Ground, *, options: HeadOptions, seed: int) -> HeadsModel:
