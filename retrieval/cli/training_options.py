@@ -116,7 +116,7 @@ _OPTIONS = (
     ),
     click.option("--epochs", "n_epochs", type=click.IntRange(1, 10_000), default=30,
                  show_default=True),
-    click.option("--patience", "patience_epochs", type=click.IntRange(1, 10_000), default=5,
+    click.option("--patience", "patience_epochs", type=click.IntRange(1, 10_000), default=10,
                  show_default=True, help="Epochs without a better validation before it stops."),
     click.option("--batch-size", type=click.IntRange(2), default=512, show_default=True),
     click.option("--learning-rate", type=_POSITIVE, default=1e-3, show_default=True,

@@ -23,7 +23,8 @@ class Recipe:
         weight_decay: of matrices; biases and scales have none.
         clip_norm: longest gradient, over all parameters together.
         average_decay: of the exponential average of the weights, in [0, 1); 0 keeps none.
-        patience_epochs: validations without a better score before it stops.
+        patience_epochs: validations without a better score before it stops; a cosine schedule gains
+            at its end, and 5 stopped groceries at .89 of the first hits that 10 brought to .97.
         checkpoint_steps: steps between checkpoints inside an epoch; 0: only at its end.
         precision: of matrix products (mixed precision): `auto` is bf16 or fp16 on CUDA and fp32
             on a CPU; fp16 scales the loss, and needs CUDA.
@@ -37,7 +38,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     average_decay: float = 0.99
-    patience_epochs: int = 5
+    patience_epochs: int = 10
     checkpoint_steps: int = 0
     precision: Precision = "auto"
     seed: int = 0
