@@ -16,7 +16,6 @@ from retrieval.types import Modality, Payload
 
 _BATCH_SIZE = 32  # of a modality for which the model names none
 _AHEAD = 2  # batches that are encoded or wait for it: their payloads are held
-_AHEAD_BYTES = 64 << 20  # what a long sound or video has more is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,6 @@ class WaitingParts:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="crossfind-encode")
         self._running.append(self._thread.submit(self._make, ready, modality))
-        if sum(map(_n_bytes, ready)) > _AHEAD_BYTES:
-            self._gather(n_left=0)
 
     def _make(self, parts: Sequence[_Part], modality: Modality) -> _Made:
         """Encode parts into every space that holds them; runs in the thread."""
@@ -119,7 +116,3 @@ class WaitingParts:
         while len(self._running) > n_left:
             for space_id, vectors in self._running.popleft().result().items():
                 self.vectors[space_id].update(vectors)
-
-
-def _n_bytes(part: _Part) -> int:
-    return len(part.payload) if isinstance(part.payload, str) else part.payload.nbytes

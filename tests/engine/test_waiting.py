@@ -8,7 +8,6 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from retrieval import add_waiting
 from retrieval.add_waiting import WaitingParts
 from retrieval.encoders.fake import FakeEncoder
 from retrieval.errors import ModelError
@@ -87,13 +86,3 @@ def test_an_error_of_the_model_reaches_who_waits_for_it(monkeypatch: pytest.Monk
     _put(waiting, range(2))
     with pytest.raises(ModelError, match="no such weights"):
         waiting.encode_all()
-
-
-def test_large_payloads_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(add_waiting, "_AHEAD_BYTES", 10)
-    encoder = Gated()
-    encoder.gate.set()
-    waiting = WaitingParts(encoder)
-    _put(waiting, range(3))
-    waiting.encode_full()
-    assert len(waiting.vectors["fake"]) == 3
