@@ -1,21 +1,18 @@
 """Parts of loaded files that wait for a full batch of their modality, and the vectors made of them.
 
-What waits and turns out to be known is left out before anything of it is encoded. A thread of its
-own encodes, so that files are taken from the decoders and put into the catalog meanwhile.
+What waits and turns out to be known is left out before anything of it is encoded.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Set
 from dataclasses import dataclass
 
 from retrieval.encoders.base import Encoder, Vectors
 from retrieval.types import Modality, Payload
 
 _BATCH_SIZE = 32  # of a modality for which the model names none
-_AHEAD = 2  # batches that are encoded or wait for it: their payloads are held
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +20,6 @@ class _Part:
     key: int
     payload: Payload
     content_hash: str
-
-
-_Made = dict[str, dict[int, Vectors]]
 
 
 class WaitingParts:
@@ -48,10 +42,8 @@ class WaitingParts:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._parts: dict[Modality, list[_Part]] = defaultdict(list)
-        self._thread: ThreadPoolExecutor | None = None
-        self._running: deque[Future[_Made]] = deque()
-        self.vectors: _Made = defaultdict(dict)
-        """By id of the space, then by key: float32 [D]; complete after `encode_all`."""
+        self.vectors: dict[str, dict[int, Vectors]] = defaultdict(dict)
+        """By id of the space, then by key: float32 [D]."""
 
     @property
     def has_full(self) -> bool:
@@ -80,13 +72,9 @@ class WaitingParts:
             self._encode(modality, n_first=len(parts) - len(parts) % self._size(modality))
 
     def encode_all(self) -> None:
-        """Encode what waits, and wait for all that is on its way."""
+        """Encode what waits."""
         for modality, parts in self._parts.items():
             self._encode(modality, n_first=len(parts))
-        self._gather(n_left=0)
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
 
     def _size(self, modality: Modality) -> int:
         return max(1, self._encoder.batch_size.get(modality, _BATCH_SIZE))
@@ -96,23 +84,9 @@ class WaitingParts:
             return
         parts = self._parts[modality]
         ready, self._parts[modality] = parts[:n_first], parts[n_first:]
-        self._gather(n_left=_AHEAD - 1)
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="crossfind-encode")
-        self._running.append(self._thread.submit(self._make, ready, modality))
-
-    def _make(self, parts: Sequence[_Part], modality: Modality) -> _Made:
-        """Encode parts into every space that holds them; runs in the thread."""
-        payloads = [part.payload for part in parts]
-        made: _Made = {}
+        payloads = [part.payload for part in ready]
         for space in self._encoder.spaces:
             if modality in space.modalities:
                 vectors = self._encoder.encode(payloads, modality=modality, space=space)
-                made[space.id] = {p.key: row for p, row in zip(parts, vectors, strict=True)}
-        return made
-
-    def _gather(self, *, n_left: int) -> None:
-        """Take what was made, until so many batches are on their way; the model's errors too."""
-        while len(self._running) > n_left:
-            for space_id, vectors in self._running.popleft().result().items():
-                self.vectors[space_id].update(vectors)
+                keys = (part.key for part in ready)
+                self.vectors[space.id].update(zip(keys, vectors, strict=True))
