@@ -13,11 +13,11 @@ from index.storage import failpoint
 from index.types import Ids, SegmentInfo
 from retrieval.add_identity import Content, Identified, identify, is_known
 from retrieval.add_plan import file_stamp
-from retrieval.add_waiting import WaitingParts
 from retrieval.catalog.records import Batch, FileRecord, ItemRecord, printable
 from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
 from retrieval.encoders.base import Encoder, Vectors
+from retrieval.encoders.waiting_parts import WaitingParts
 from retrieval.media import Found
 from retrieval.media.speech import TRANSCRIBED_FLAG
 from retrieval.store import Store
@@ -56,7 +56,7 @@ class Collector:
         self._contents: dict[str, Content] = {}
         self._vanished: list[str] = []
         self._unasked: list[str] = []  # contents that the catalog was not asked for
-        self._waiting = WaitingParts(self._encoder)
+        self._waiting = WaitingParts(self._encoder, spaces=self._encoder.spaces)
         self._n_keys = 0
         self._n_copies = 0
 

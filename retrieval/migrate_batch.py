@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,15 +12,10 @@ from index.types import Ids
 from retrieval.catalog.spaces import resting_name
 from retrieval.catalog.store import Catalog
 from retrieval.catalog.write import Writer
-from retrieval.encoders.base import Encoder, Vectors
+from retrieval.encoders.base import Encoder
+from retrieval.encoders.waiting_parts import WaitingParts
 from retrieval.store import Store
-from retrieval.types import Modality, Part, Payload, Space
-
-
-@dataclass
-class _Waiting:
-    ids: list[int] = field(default_factory=list)
-    payloads: list[Payload] = field(default_factory=list)
+from retrieval.types import Part, Payload, Space
 
 
 class Filler:
@@ -41,10 +34,8 @@ class Filler:
     ) -> None:
         self._catalog = catalog
         self._store = store
-        self._encoder = encoder
         self._spaces = tuple(spaces)
-        self._waiting: dict[Modality, _Waiting] = defaultdict(_Waiting)
-        self._vectors: dict[str, dict[int, Vectors]] = defaultdict(dict)
+        self._waiting = WaitingParts(encoder, spaces=self._spaces)
         self._placed: list[int] = []
 
     @property
@@ -58,24 +49,24 @@ class Filler:
 
     def take(self, part: Part, payload: Payload) -> None:
         """Let a part wait for a full batch."""
-        waiting = self._waiting[part.modality]
-        waiting.ids.append(part.id)
-        waiting.payloads.append(payload)
-        if len(waiting.ids) >= self._encoder.batch_size.get(part.modality, 32):
-            self._encode(part.modality)
+        self._waiting.put(part.id, payload, modality=part.modality)
+        if self._waiting.has_full:
+            self._waiting.encode_full()
 
     def commit(self) -> None:
         """Encode what waits, write a segment per Space, and name them in one transaction.
 
         The generation stays: nothing that serves has changed, and readers need not look again.
         """
-        for modality in list(self._waiting):
-            self._encode(modality)
+        self._waiting.encode_all()
+        made = self._waiting.vectors
+        # A part that one Space cannot place gets a vector in none: all or nothing.
+        unplaced = {id_ for of in made.values() for id_, vector in of.items() if not vector.any()}
         written = []
         placed: set[int] = set()
         for space in self._spaces:
-            vectors = self._vectors.get(space.id, {})
-            ids = np.array(sorted(vectors), dtype=np.int64)
+            vectors = made.get(space.id, {})
+            ids = np.array(sorted(vectors.keys() - unplaced), dtype=np.int64)
             if len(ids):
                 info = write_segment(
                     self._store.segments,
@@ -96,17 +87,4 @@ class Filler:
         if written:
             self._catalog.write(name_segments)
         self._placed += sorted(placed)
-        self._vectors.clear()
-
-    def _encode(self, modality: Modality) -> None:
-        waiting = self._waiting.pop(modality)
-        spaces = [space for space in self._spaces if modality in space.modalities]
-        made = {
-            space.id: self._encoder.encode(waiting.payloads, modality=modality, space=space)
-            for space in spaces
-        }
-        for row, id_ in enumerate(waiting.ids):
-            # A part that one Space cannot place gets a vector in none: all or nothing.
-            if all(vectors[row].any() for vectors in made.values()):
-                for name, vectors in made.items():
-                    self._vectors[name][id_] = vectors[row]
+        made.clear()

@@ -1,4 +1,4 @@
-"""Parts of loaded files that wait for a full batch of their modality, and the vectors made of them.
+"""Parts that wait for a full batch of their modality, and the vectors made of them.
 
 What waits and turns out to be known is left out before anything of it is encoded.
 """
@@ -6,11 +6,11 @@ What waits and turns out to be known is left out before anything of it is encode
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from retrieval.encoders.base import Encoder, Vectors
-from retrieval.types import Modality, Payload
+from retrieval.types import Modality, Payload, Space
 
 _BATCH_SIZE = 32  # of a modality for which the model names none
 
@@ -27,10 +27,11 @@ class WaitingParts:
 
     Args:
         encoder: the model.
+        spaces: those of it that get vectors.
 
     Example:
         >>> from retrieval.encoders.fake import FakeEncoder
-        >>> waiting = WaitingParts(FakeEncoder())
+        >>> waiting = WaitingParts(FakeEncoder(), spaces=FakeEncoder().spaces)
         >>> waiting.put(7, "a dog", modality="text", content_hash="ab")
         >>> waiting.has_full
         False
@@ -39,8 +40,8 @@ class WaitingParts:
         [[7]]
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, *, spaces: Sequence[Space]) -> None:
+        self._encoder, self._spaces = encoder, tuple(spaces)
         self._parts: dict[Modality, list[_Part]] = defaultdict(list)
         self.vectors: dict[str, dict[int, Vectors]] = defaultdict(dict)
         """By id of the space, then by key: float32 [D]."""
@@ -50,14 +51,16 @@ class WaitingParts:
         """Tell whether a batch is full."""
         return any(len(parts) >= self._size(modality) for modality, parts in self._parts.items())
 
-    def put(self, key: int, payload: Payload, *, modality: Modality, content_hash: str) -> None:
+    def put(
+        self, key: int, payload: Payload, *, modality: Modality, content_hash: str = ""
+    ) -> None:
         """Let a part wait.
 
         Args:
             key: under which its vectors will be found.
             payload: to encode.
             modality: of the payload.
-            content_hash: of the content it is a part of.
+            content_hash: of the content it is a part of, by which it can be left out.
         """
         self._parts[modality].append(_Part(key, payload, content_hash))
 
@@ -85,7 +88,7 @@ class WaitingParts:
         parts = self._parts[modality]
         ready, self._parts[modality] = parts[:n_first], parts[n_first:]
         payloads = [part.payload for part in ready]
-        for space in self._encoder.spaces:
+        for space in self._spaces:
             if modality in space.modalities:
                 vectors = self._encoder.encode(payloads, modality=modality, space=space)
                 keys = (part.key for part in ready)
