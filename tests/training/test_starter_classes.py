@@ -41,7 +41,7 @@ def test_the_usual_name_counts_double_and_a_near_kind_counts_for_nothing():
     shirt = scaled(v["jersey"] + v["T-shirt"] + 2 * v["tee"])
     assert shirt @ v["shirt"] > 0.9, "nearer than 0.7"
     weight = 0.8 * (1 - 0.28 / 0.7)  # cosine of apple and fruit
-    both = [shirt, scaled(2 * v["apple"] / 2 + weight * v["fruit"]), scaled(v["nothing above"])]
+    both = [shirt, scaled(v["apple"] + weight * v["fruit"]), scaled(v["nothing above"])]
     mean = np.mean(both, axis=0)
     expected = [scaled(b - 0.9 * mean) for b in both]
     np.testing.assert_allclose(classes().label_space(FakeTable()), expected, atol=1e-6)
